@@ -1,0 +1,1 @@
+"""How the rest of the world talks to an engine."""

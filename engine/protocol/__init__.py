@@ -1,0 +1,1 @@
+"""What crosses between the processes: frozen values, no behaviour, no torch."""

@@ -1,0 +1,104 @@
+"""GenerationSpec: everything that decides how a picture looks, as one value.
+
+A spec as submitted may leave fields `None` ("the model's default"); admission (`engine.jobs.admission`) resolves every
+field, and it is the resolved spec that is stored, written into the picture, and run.
+Ranges are checked by admission, not here, so that a violation gets its own sentence and code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from engine.protocol.frozen import Frozen
+
+SPEC_SCHEMA = 1
+
+STEPS_RANGE = (1, 150)
+GUIDANCE_RANGE = (1.0, 30.0)
+SIZE_RANGE = (32, 4096)
+SIZE_MULTIPLE = 8
+COUNT_RANGE = (1, 100)
+BATCH_RANGE = (1, 16)
+SEED_RANGE = (0, 2**32 - 1)
+CLIP_SKIP_RANGE = (1, 12)
+PROMPT_LIMIT = 20_000
+
+ImageFormat = Literal["png", "webp", "jpeg"]
+PromptSyntax = Literal["a1111", "compel"]
+
+
+class AdapterRef(Frozen):
+    """One row of the adapter stack. Weights −10…10; `start` and `end` are fractions of the steps, 0.0–1.0."""
+
+    name: str
+    unet_weight: float = 1.0
+    text_weight: float | None = None
+    enabled: bool = True
+    start: float = 0.0
+    end: float = 1.0
+
+
+class ControlUnit(Frozen):
+    """One ControlNet unit. `image` is an asset reference; `start` and `end` are fractions, 0.0–1.0."""
+
+    model: str
+    image: str
+    preprocessor: str = "none"
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+
+class OutputOptions(Frozen):
+    """How pictures are written. `quality` is for WebP and JPEG, 1–100; `name_pattern` see docs/file-formats.md."""
+
+    format: ImageFormat = "png"
+    quality: int = 92
+    name_pattern: str | None = None
+
+
+class GenerationSpec(Frozen):
+    """A request for `count` pictures; picture i has seed + i.
+
+    Attributes:
+        prompt, negative_prompt: A1111 syntax unless `prompt_syntax` says "compel"; at most 20 000 characters.
+            A `None` negative takes the model's default negative.
+        model, vae: names from the library; `None` is the default model, and the model's own VAE.
+        steps: 1–150. guidance: 1.0–30.0; 1.0 uses the prompt only (one pass a step).
+        sampler, schedule: ids from the sampler table.
+        width, height: pixels, multiples of 8.
+        seed: 0…2³²−1; `None` draws one. count: pictures. batch_size: at most this many in one UNet call.
+        clip_skip: A1111's numbers; 1 is the last layer.
+        styles: names out of styles.csv, applied to both prompts at admission.
+        noise: where the initial noise is made; "cpu" is the same on every machine.
+        repeatable: pin the batch shape, so that the picture is the same bit for bit whatever runs beside it.
+        on_missing: "refuse" or "skip" adapters that are not in the library.
+        ext: values of extensions, keyed by extension id.
+    """
+
+    schema_: int = Field(default=SPEC_SCHEMA, alias="schema")
+    prompt: str = ""
+    negative_prompt: str | None = None
+    model: str | None = None
+    vae: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    count: int = 1
+    batch_size: int = 4
+    clip_skip: int | None = None
+    styles: tuple[str, ...] = ()
+    prompt_syntax: PromptSyntax = "a1111"
+    noise: Literal["cpu"] = "cpu"
+    repeatable: bool = False
+    on_missing: Literal["refuse", "skip"] = "refuse"
+    adapters: tuple[AdapterRef, ...] = ()
+    controls: tuple[ControlUnit, ...] = ()
+    output: OutputOptions = OutputOptions()
+    ext: dict[str, JsonValue] = {}

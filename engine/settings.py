@@ -1,0 +1,199 @@
+"""config.toml as types.
+
+Unknown keys are errors that name the nearest known key; values are checked when the file is read, before anything starts.
+The comments in config.toml and docs/configuration.md are kept in step with this module by a test.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.errors import ConfigError
+from engine.protocol.library import ModelDefaults
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UiSettings(_Section):
+    """[ui]: the web page."""
+
+    port: int = Field(default=7860, ge=1, le=65535, description="Port of the studio.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; --listen makes it 0.0.0.0.")
+    hosts: tuple[str, ...] = Field(default=(), description="Further host names under which the studio may be opened.")
+    password: str = Field(default="", description="Password for --listen; empty: one is made and printed.")
+    open_browser: bool = Field(default=True, description="Open the page when the studio is ready.")
+    theme: Literal["auto", "light", "dark"] = Field(default="auto", description="Colours of the page.")
+
+
+class EngineSettings(_Section):
+    """[engine]: how pictures are made."""
+
+    default_model: str = Field(default="starter", description="Model used when a request names none.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where models compute.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Number format; auto is float32 on a CPU, bfloat16 or float16 on a GPU."
+    )
+    threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 is one per physical core.")
+    max_batch: int = Field(default=8, ge=1, le=64, description="Most pictures in one UNet call.")
+    preview_interval: float = Field(default=0.25, ge=0, le=10, description="Least seconds between live previews; 0 is off.")
+    snapshot_interval: float = Field(default=5.0, ge=0, le=600, description="Seconds between snapshots for resuming.")
+    heartbeat_timeout: float = Field(default=15.0, ge=1, le=600, description="Seconds of silence before a hung engine is replaced.")
+    reference_image: str = Field(default="", description="Reference picture for /generate's ip_strength.")
+
+
+class MemorySettings(_Section):
+    """[memory]: what may stay loaded."""
+
+    pool_gb: float = Field(default=0.0, ge=0, le=4096, description="Memory for loaded models in GB; 0 is half of what is free.")
+    level: Literal["auto", "none", "balanced", "aggressive", "ultra"] = Field(default="auto", description="Memory level.")
+
+
+class PathSettings(_Section):
+    """[paths]: where files are."""
+
+    data: str = Field(default="", description="Folder for outputs and models; empty: the studio's own folder.")
+    outputs: str = Field(default="outputs", description="Folder for pictures, below the data folder unless absolute.")
+    models: str = Field(default="models", description="Folder for model files, below the data folder unless absolute.")
+    extra: tuple[str, ...] = Field(
+        default=(), description="Folders of A1111, Forge, ComfyUI, SD.Next or InvokeAI to use in place."
+    )
+    name_pattern: str = Field(
+        default="{model}_{date}_{time}_{id}", description="Names of pictures; see docs/file-formats.md for the fields."
+    )
+
+
+class CatalogueModel(_Section):
+    """[catalogue.models.<id>]: a base model, as in the seed's ModelConfig."""
+
+    name: str
+    path: str
+    vae_path: str | None = None
+    supported_loras: tuple[str, ...] = ()
+    default_negative: str = ""
+    defaults: ModelDefaults = ModelDefaults()
+
+
+class CatalogueLora(_Section):
+    """[catalogue.loras.<id>]: an adapter, as in the seed's LoRAConfig."""
+
+    name: str
+    path: str
+    default_weight: float = 0.8
+    trigger_words: tuple[str, ...] = ()
+
+
+class CatalogueSettings(_Section):
+    """[catalogue]: named models and adapters."""
+
+    models: dict[str, CatalogueModel] = {}
+    loras: dict[str, CatalogueLora] = {}
+
+
+class ExtensionSettings(_Section):
+    """[extensions]: what is switched off, and each extension's own values."""
+
+    disabled: tuple[str, ...] = Field(default=(), description="Ids of extensions that are not loaded.")
+    values: dict[str, dict[str, Any]] = Field(default={}, description="Settings of extensions, by id.")
+
+
+class Settings(_Section):
+    """The whole of config.toml."""
+
+    ui: UiSettings = UiSettings()
+    engine: EngineSettings = EngineSettings()
+    memory: MemorySettings = MemorySettings()
+    paths: PathSettings = PathSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
+    extensions: ExtensionSettings = ExtensionSettings()
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder that holds outputs and the user's models."""
+        return Path(self.paths.data).expanduser().resolve() if self.paths.data else ROOT
+
+    @property
+    def outputs_dir(self) -> Path:
+        """Where pictures are written."""
+        return self.data_dir / Path(self.paths.outputs).expanduser()
+
+    @property
+    def models_dir(self) -> Path:
+        """The user's model files."""
+        return self.data_dir / Path(self.paths.models).expanduser()
+
+    @property
+    def starter_dir(self) -> Path:
+        """The model that ships with Easel; it stays with the code wherever the data folder is."""
+        return ROOT / "models" / "starter"
+
+    @property
+    def state_dir(self) -> Path:
+        """Easel's own files: the database, snapshots, assets, the bin. Never served."""
+        return self.outputs_dir / ".easel"
+
+
+def load_settings(path: Path | None = None, *, data: str | None = None) -> Settings:
+    """Read config.toml (defaults where it is missing); `data` overrides `[paths] data`.
+
+    Raises:
+        ConfigError: `config_unreadable`, `config_unknown_key`, `config_bad_value`.
+    """
+    file = path or ROOT / "config.toml"
+    if path is not None and not file.is_file():
+        raise ConfigError("config_unreadable", f"There is no settings file {file.name}.", "Check the --config option.")
+    raw: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(
+                "config_unreadable", f"{file.name} cannot be read: {error}.", "Correct that line, or delete the file."
+            ) from error
+    if data is not None:
+        raw.setdefault("paths", {})["data"] = data
+    return parse_settings(raw, file.name)
+
+
+def parse_settings(raw: dict[str, Any], source: str = "config.toml") -> Settings:
+    """Check a table of settings; the first problem becomes one `ConfigError`."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise _as_config_error(error, source) from error
+
+
+def _as_config_error(error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    name = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(where)
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
+        place = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the file"
+        hint = f"Did you mean “{near[0]}”?" if near else f"Known keys: {', '.join(known)}."
+        return ConfigError("config_unknown_key", f"{source}: there is no setting “{where[-1]}” in {place}.", hint)
+    return ConfigError("config_bad_value", f"{source}: {name} is not usable: {first['msg']}.", "Correct the value.")
+
+
+def _keys_beside(where: Sequence[str]) -> list[str]:
+    """The keys that are known at the place of the last part of `where`."""
+    model: Any = Settings
+    for part in where[:-1]:
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            # Inside a table of named entries: the part is the entry's own id.
+            continue
+        annotation = fields[part].annotation
+        arguments = getattr(annotation, "__args__", ())
+        model = arguments[-1] if arguments else annotation
+    return list(getattr(model, "model_fields", {}))
