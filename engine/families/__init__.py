@@ -1,0 +1,1 @@
+"""What Easel knows about model families: parts, configs, names of weights. No torch."""

@@ -1,0 +1,1 @@
+"""The files that a person has: found, read by their headers, named. No torch, no weights."""

@@ -1,0 +1,1 @@
+"""Weights from files into components, one component at a time."""
