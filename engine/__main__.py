@@ -1,0 +1,54 @@
+"""The engine process: `python -m engine --config F --data DIR`, token in EASEL_ENGINE_TOKEN.
+
+Order matters: the port is bound and the ready line printed first, with the standard library alone; then the web server
+is imported and answers; then torch is imported on the worker's thread. The process leaves when its standard input
+closes: whoever started it is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+PROTOCOL_VERSION = 1
+STOP_SECONDS = 25.0
+
+
+def main() -> int:
+    """Run until told to stop; the exit status is 0 for a wanted end, 2 for a data folder that cannot be used."""
+    options = _options()
+    token = os.environ.pop("EASEL_ENGINE_TOKEN", "")
+    if not token:
+        print("The engine is started by the studio: run `python3 launch.py`.", file=sys.stderr)  # noqa: T201
+        return 2
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    ready = {"ready": True, "port": listener.getsockname()[1], "pid": os.getpid(), "protocol": PROTOCOL_VERSION}
+    print(json.dumps(ready), flush=True)  # noqa: T201  the ready line is the contract with the supervisor
+
+    from engine.server.process import serve
+
+    return serve(listener, token, config=options.config, data=options.data, leash=_leash)
+
+
+def _leash(stop: threading.Event) -> None:
+    """Block until standard input closes, ask for a stop, and insist after a while."""
+    while sys.stdin.buffer.read(4096):
+        continue
+    stop.set()
+    threading.Timer(STOP_SECONDS, os._exit, args=(1,)).start()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m engine", description="The engine of Easel.")
+    parser.add_argument("--config", type=Path, default=None)
+    parser.add_argument("--data", default=None)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

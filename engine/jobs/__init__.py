@@ -1,0 +1,1 @@
+"""Jobs: admission, order, the one torch thread, snapshots and recovery."""

@@ -1,0 +1,212 @@
+"""Admission: the edge where a spec is checked and completed, before anything is stored or loaded.
+
+What comes out has every field set: it is what will run, what is stored, and what is written into the picture.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from engine.conditioning import grammar
+from engine.errors import SpecError
+from engine.images.names import check_pattern
+from engine.library.library import Library, ModelEntry
+from engine.library.styles import StyleFile, apply_styles
+from engine.protocol.library import ModelDefaults
+from engine.protocol.notices import Notice
+from engine.protocol.specs import (
+    BATCH_RANGE,
+    CLIP_SKIP_RANGE,
+    COUNT_RANGE,
+    GUIDANCE_RANGE,
+    PROMPT_LIMIT,
+    SEED_RANGE,
+    SIZE_MULTIPLE,
+    SIZE_RANGE,
+    SPEC_SCHEMA,
+    STEPS_RANGE,
+    GenerationSpec,
+)
+from engine.sampling import table
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A spec that can run, with what was decided on the way."""
+
+    spec: GenerationSpec
+    notices: tuple[Notice, ...]
+    model: ModelEntry
+
+
+class Admission:
+    """Checks and completes specs against the library, the sampler table and styles.csv."""
+
+    def __init__(self, library: Library, styles: StyleFile) -> None:
+        self._library = library
+        self._styles = styles
+
+    def admit(self, spec: GenerationSpec) -> Admitted:
+        """Complete `spec`.
+
+        Raises:
+            SpecError: with the code of the first thing that is wrong.
+            ModelFileError: the named model's file cannot be used.
+        """
+        if spec.schema_ != SPEC_SCHEMA:
+            raise SpecError(
+                "bad_request", f"This request has schema {spec.schema_}.", f"This Easel understands schema {SPEC_SCHEMA}."
+            )
+        notices: list[Notice] = []
+        model = self._library.find_model(spec.model)
+        defaults = _merged(model.view.defaults, model.family.defaults)
+        sampler, schedule = self._sampler(spec, defaults)
+        if spec.vae is not None:
+            self._library.find_vae(spec.vae)
+        steps = _within("steps", "steps_out_of_range", _first(spec.steps, defaults.steps, 20), STEPS_RANGE)
+        self._advise(sampler, steps, notices)
+        prompt, negative = self._prompts(spec, model, notices)
+        check_pattern(spec.output.name_pattern)
+        self._refuse_unbuilt(spec, notices)
+        done = spec.model_copy(
+            update={
+                "prompt": prompt,
+                "negative_prompt": negative,
+                "styles": (),
+                "model": model.view.id,
+                "steps": steps,
+                "guidance": _within(
+                    "guidance", "guidance_out_of_range", _first(spec.guidance, defaults.guidance, 7.0), GUIDANCE_RANGE
+                ),
+                "sampler": sampler,
+                "schedule": schedule,
+                "width": _size("width", _first(spec.width, defaults.width, 512)),
+                "height": _size("height", _first(spec.height, defaults.height, 512)),
+                "seed": _within("seed", "seed_out_of_range", _first(spec.seed, None, draw_seed()), SEED_RANGE),
+                "count": _within("number of pictures", "count_out_of_range", spec.count, COUNT_RANGE),
+                "batch_size": _within("batch size", "count_out_of_range", spec.batch_size, BATCH_RANGE),
+                "clip_skip": _within(
+                    "clip skip", "bad_request", _first(spec.clip_skip, defaults.clip_skip, 1), CLIP_SKIP_RANGE
+                ),
+                "adapters": (),
+            }
+        )
+        return Admitted(done, tuple(notices), model)
+
+    def _sampler(self, spec: GenerationSpec, defaults: ModelDefaults) -> tuple[str, str]:
+        """The ids of sampler and schedule; titles and A1111's combined names are understood too."""
+        wanted = spec.sampler or defaults.sampler or "dpmpp_2m"
+        schedule = spec.schedule or (defaults.schedule if spec.sampler is None else None)
+        found = table.canonical(wanted, schedule)
+        table.check(*found)
+        return found
+
+    def _advise(self, sampler: str, steps: int, notices: list[Notice]) -> None:
+        view = next(view for view in table.sampler_views() if view.id == sampler)
+        low = view.advised_steps[0]
+        if steps < low:
+            notices.append(
+                Notice(
+                    code="sampler_advice",
+                    message=f"{view.title} is advised from {low} steps up; {steps} may look unfinished.",
+                )
+            )
+
+    def _prompts(self, spec: GenerationSpec, model: ModelEntry, notices: list[Notice]) -> tuple[str, str]:
+        prompt = spec.prompt
+        negative = spec.negative_prompt
+        if negative is None:
+            negative = model.default_negative
+            if negative:
+                notices.append(
+                    Notice(code="model_default_used", message=f"{model.view.title} brought its own negative prompt.")
+                )
+        if spec.styles:
+            prompt, negative = apply_styles(self._styles.pick(spec.styles), prompt, negative)
+            notices.append(Notice(code="style_applied", message=f"Styles applied: {', '.join(spec.styles)}."))
+        _check_prompt(prompt)
+        if len(negative) > PROMPT_LIMIT:
+            raise _too_long("negative prompt", negative)
+        for text in (prompt, negative):
+            notices.extend(grammar.parse(text, spec.prompt_syntax).notices)
+        return prompt, negative
+
+    def _refuse_unbuilt(self, spec: GenerationSpec, notices: list[Notice]) -> None:
+        """Adapters and control units are in the protocol already; their rooms come later."""
+        if spec.controls:
+            raise SpecError("not_built_yet", "ControlNet units are not built yet.", "Leave `controls` empty.")
+        if spec.adapters and spec.on_missing == "refuse":
+            raise SpecError(
+                "not_built_yet", "Adapters are not built yet.", "Leave `adapters` empty, or send `on_missing: skip`."
+            )
+        for adapter in spec.adapters:
+            notices.append(
+                Notice(
+                    code="adapter_skipped",
+                    message=f"The adapter {adapter.name} was skipped: adapters are not built yet.",
+                    level="warning",
+                )
+            )
+
+
+def draw_seed() -> int:
+    """A random seed, 0…2³²−1."""
+    return secrets.randbelow(SEED_RANGE[1] + 1)
+
+
+def _first(asked: Value | None, default: Value | None, last: Value) -> Value:
+    for value in (asked, default):
+        if value is not None:
+            return value
+    return last
+
+
+def _merged(own: ModelDefaults, family: ModelDefaults) -> ModelDefaults:
+    """The model's own values, and its family's where it has none."""
+    return family.model_copy(update=own.model_dump(exclude_none=True))
+
+
+def _within(name: str, code: str, value: Any, allowed: tuple[Any, Any]) -> Any:
+    low, high = allowed
+    if not low <= value <= high:
+        raise SpecError(code, f"The {name} must be from {low} to {high}, not {value}.", "Choose a value in that range.")
+    return value
+
+
+def _size(name: str, value: int) -> int:
+    _within(name, "size_out_of_range", value, SIZE_RANGE)
+    if value % SIZE_MULTIPLE:
+        near = max(SIZE_RANGE[0], round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+        raise SpecError(
+            "size_not_multiple", f"The {name} must be a multiple of {SIZE_MULTIPLE}, and {value} is not.", f"Take {near}."
+        )
+    return value
+
+
+def _check_prompt(prompt: str) -> None:
+    if not prompt.strip():
+        raise SpecError("prompt_empty", "The prompt is empty.", "Write what the picture should show.")
+    if len(prompt) > PROMPT_LIMIT:
+        raise _too_long("prompt", prompt)
+    if not any(_says_something(letter) for letter in prompt):
+        raise SpecError(
+            "prompt_no_words", "The prompt has only punctuation, no words.", "Write what the picture should show."
+        )
+
+
+def _says_something(letter: str) -> bool:
+    """Letters, digits and pictographs of any script."""
+    return unicodedata.category(letter)[0] in "LN" or unicodedata.category(letter) == "So"
+
+
+def _too_long(name: str, text: str) -> SpecError:
+    return SpecError(
+        "prompt_too_long",
+        f"The {name} has {len(text):,} characters; the limit is {PROMPT_LIMIT:,}.",
+        "Shorten it: a model reads 75 tokens at a time, and the first ones count most.",
+    )

@@ -1,0 +1,114 @@
+"""Finisher: from the last latent to a file, a row in the history, and an event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from engine.images.infotext import write_infotext
+from engine.images.names import file_name
+from engine.images.writer import write_image
+from engine.jobs.queue import JobQueue
+from engine.jobs.running import RunningPicture
+from engine.jobs.snapshots import SnapshotStore
+from engine.library.library import Library
+from engine.protocol.events import Event, ImageSaved
+from engine.protocol.jobs import ImageView
+from engine.protocol.specs import GenerationSpec
+from engine.store.store import Store
+
+MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+
+
+class Finisher:
+    """Writes finished pictures. A crash at any point saves a picture exactly once.
+
+    Order: reserve the name in the store → write the file (temporary name, rename) → record the row and end the task in
+    one transaction → forget the snapshot. Recovery adopts a file whose row is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        queue: JobQueue,
+        library: Library,
+        snapshots: SnapshotStore,
+        outputs: Path,
+        name_pattern: str,
+        version: str,
+        publish: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._library = library
+        self._snapshots = snapshots
+        self._outputs = outputs
+        self._name_pattern = name_pattern
+        self._version = version
+        self._publish = publish
+
+    def save(self, picture: RunningPicture, image: Image.Image) -> ImageView:
+        """Write and record one picture. Raises StorageError where the disk refuses."""
+        spec = spec_of(picture.claim.job.spec, picture.index)
+        name = picture.claim.task.file_name or self._new_name(picture, spec)
+        self._queue.reserve_file(picture.job_id, picture.index, name)
+        model = self._library.find_model(spec.model)
+        infotext = write_infotext(
+            spec, model_title=model.view.title, model_hash=self._library.hash_of(model), version=self._version
+        )
+        view = ImageView(
+            id=picture.image_id,
+            job_id=picture.job_id,
+            job_index=picture.index,
+            name=name,
+            url=f"/outputs/{name}",
+            seed=spec.seed or 0,
+            width=image.width,
+            height=image.height,
+            created_at=time.time(),
+            spec=spec,
+            infotext=infotext,
+            seconds=time.monotonic() - picture.began,
+        )
+        write_image(
+            image,
+            self._outputs / name,
+            infotext=infotext,
+            spec_json=embedded_spec(view),
+            options=spec.output,
+        )
+        self.record(view, picture.owner)
+        return view
+
+    def record(self, view: ImageView, owner: str) -> None:
+        """The file is there: enter it, end its task, tell everybody."""
+        media_type = MEDIA_TYPES[view.spec.output.format]
+        self._store.history.record(view, media_type=media_type, owner=owner, finish_task=True)
+        self._snapshots.forget(view.id)
+        self._publish(ImageSaved(owner=owner, image=view))
+
+    def _new_name(self, picture: RunningPicture, spec: GenerationSpec) -> str:
+        return file_name(
+            spec.output.name_pattern or self._name_pattern,
+            model=spec.model or "",
+            seed=spec.seed or 0,
+            when=datetime.now(),
+            image_id=picture.image_id,
+            spec=spec,
+            index=picture.index,
+        )
+
+
+def spec_of(spec: GenerationSpec, index: int) -> GenerationSpec:
+    """The spec that makes picture `index` of a job alone."""
+    return spec.model_copy(update={"seed": ((spec.seed or 0) + index) % 2**32, "count": 1})
+
+
+def embedded_spec(view: ImageView) -> str:
+    """What Easel writes into a picture besides infotext: its identity and its whole spec, as JSON."""
+    return view.model_dump_json(by_alias=True, exclude={"infotext", "favourite", "tags", "seconds"})

@@ -1,0 +1,53 @@
+"""RunningPicture: one picture in progress, between its claim and its file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from engine.jobs.queue import Claim
+from engine.jobs.schedule import class_weight
+from engine.pipeline.context import GenerationContext
+
+
+@dataclass
+class RunningPicture:
+    """What the worker keeps of a picture.
+
+    `alone` is set after a shared call failed, so that the next failure names its culprit. `resumed_at` is the number of
+    evaluations that a snapshot saved.
+    """
+
+    claim: Claim
+    context: GenerationContext
+    alone: bool = False
+    resumed_at: int = 0
+    counted: int = 0
+    began: float = field(default_factory=time.monotonic)
+    last_preview: float = 0.0
+    last_snapshot: float = field(default_factory=time.monotonic)
+
+    @property
+    def job_id(self) -> str:
+        return self.claim.job.id
+
+    @property
+    def index(self) -> int:
+        return self.claim.task.index
+
+    @property
+    def image_id(self) -> str:
+        return self.claim.task.image_id
+
+    @property
+    def owner(self) -> str:
+        return self.claim.job.owner
+
+    @property
+    def weight(self) -> float:
+        return class_weight(self.claim.job.priority)
+
+    @property
+    def group_key(self) -> object:
+        """Pictures with equal keys may share a UNet call."""
+        return (self.context.key, self.image_id) if self.alone else self.context.key

@@ -1,0 +1,57 @@
+"""Workbench: the model that is on the bench, leased from the pool."""
+
+from __future__ import annotations
+
+import gc
+
+from engine.library.library import Library
+from engine.memory.pool import ModelPool
+from engine.pipeline.model import EmbeddingCache, ModelBundle, open_model
+from engine.protocol.specs import GenerationSpec
+
+
+class Workbench:
+    """Holds the leases of the model (and VAE) that the pictures in progress use; one at a time."""
+
+    def __init__(self, pool: ModelPool, library: Library, *, device: str, dtype: str) -> None:
+        self._pool = pool
+        self._library = library
+        self._device = device
+        self._dtype = dtype
+        self._bundle: ModelBundle | None = None
+        self._key: tuple[str | None, str | None] | None = None
+        self.embeddings = EmbeddingCache()
+
+    @property
+    def bundle(self) -> ModelBundle:
+        """The open model."""
+        if self._bundle is None:
+            raise AssertionError("no model is open")
+        return self._bundle
+
+    def holds(self, spec: GenerationSpec) -> bool:
+        """Whether the open model is the one that `spec` needs."""
+        return self._bundle is not None and self._key == (spec.model, spec.vae)
+
+    def open(self, spec: GenerationSpec) -> None:
+        """Lease the model that `spec` needs, and let go of the one before. Raises ModelFileError."""
+        self.close()
+        entry = self._library.find_model(spec.model)
+        vae = self._library.find_vae(spec.vae) if spec.vae else None
+        self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype)
+        self._key = (spec.model, spec.vae)
+
+    def rest(self) -> None:
+        """Nothing is in progress: the leases go back; what the pool keeps is the pool's decision."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the leases back."""
+        if self._bundle is not None:
+            self._bundle.close()
+        self._bundle = None
+        self._key = None
+
+    def release_memory(self) -> None:
+        """After a fault: drop what the traceback may still hold."""
+        gc.collect()

@@ -1,0 +1,1 @@
+"""The engine process: composition, routes, events, and the in-process client."""

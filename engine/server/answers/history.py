@@ -1,0 +1,125 @@
+"""Answers about finished pictures. Files are the truth; the rows can be rebuilt from them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.errors import StorageError
+from engine.images.scan import read_image_file
+from engine.protocol.commands import (
+    DeleteImages,
+    Done,
+    GetImage,
+    ImageFile,
+    ImagePage,
+    LocateImage,
+    MarkImage,
+    RebuildHistory,
+    RestoreImages,
+    SearchHistory,
+)
+from engine.protocol.events import Event, HistoryChanged
+from engine.protocol.jobs import ImageView
+from engine.server.dispatch import Answers
+from engine.store.store import Store
+
+SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
+
+
+class HistoryAnswers:
+    """Deleted pictures move to the bin, so that a delete can be undone."""
+
+    def __init__(self, store: Store, outputs: Path, bin_folder: Path, publish: Callable[[Event], None]) -> None:
+        self._store, self._outputs, self._bin, self._publish = store, outputs, bin_folder, publish
+
+    def answers(self) -> Answers:
+        """Command type → method."""
+        return {
+            SearchHistory: self.search,
+            GetImage: self.get,
+            LocateImage: self.locate,
+            DeleteImages: self.delete,
+            RestoreImages: self.restore,
+            MarkImage: self.mark,
+            RebuildHistory: self.rebuild,
+        }
+
+    def search(self, command: SearchHistory) -> ImagePage:
+        """A page of the owner's pictures."""
+        return self._store.history.search(
+            command.owner,
+            command.query,
+            model=command.model,
+            favourite=command.favourite,
+            limit=command.limit,
+            cursor=command.cursor,
+        )
+
+    def get(self, command: GetImage) -> ImageView:
+        """One picture."""
+        return self._store.history.get(command.image_id, command.owner)
+
+    def locate(self, command: LocateImage) -> ImageFile:
+        """The file of a picture of the owner's."""
+        found = self._store.history.locate(command.image_name, command.owner)
+        return ImageFile(path=str(self._outputs / found.file_name), media_type=found.media_type)
+
+    def delete(self, command: DeleteImages) -> Done:
+        """Move to the bin."""
+        names = self._store.history.delete(command.image_ids, command.owner)
+        for name in names:
+            _move(self._outputs / name, self._bin / name)
+        self._tell(command.owner, command.image_ids, "deleted")
+        return Done(count=len(names))
+
+    def restore(self, command: RestoreImages) -> Done:
+        """Take out of the bin."""
+        names = self._store.history.restore(command.image_ids, command.owner)
+        for name in names:
+            _move(self._bin / name, self._outputs / name)
+        self._tell(command.owner, command.image_ids, "restored")
+        return Done(count=len(names))
+
+    def mark(self, command: MarkImage) -> ImageView:
+        """Favourite and tags."""
+        view = self._store.history.mark(
+            command.image_id, command.owner, favourite=command.favourite, tags=command.tags
+        )
+        self._tell(command.owner, (command.image_id,), "changed")
+        return view
+
+    def rebuild(self, command: RebuildHistory) -> Done:
+        """Read every picture under the outputs folder again."""
+        views = (read_image_file(file, name=_name(file, self._outputs)) for file in self._files())
+        count = self._store.history.replace_all_from((v for v in views if v is not None), owner=command.owner)
+        self._tell(command.owner, (), "rebuilt")
+        return Done(count=count)
+
+    def _files(self) -> list[Path]:
+        found: list[Path] = []
+        for folder, folders, names in os.walk(self._outputs):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+        return sorted(found)
+
+    def _tell(self, owner: str, ids: tuple[str, ...], action: str) -> None:
+        self._publish(HistoryChanged(owner=owner, image_ids=ids, action=action))  # type: ignore[arg-type]
+
+
+def _name(file: Path, outputs: Path) -> str:
+    return file.relative_to(outputs).as_posix()
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, target)
+    except OSError as error:
+        raise StorageError(
+            "disk_error", f"{source.name} could not be moved: {error.strerror}.", "Check the disk and try again."
+        ) from error

@@ -1,0 +1,158 @@
+"""Runtime: the composition root. Everything is built here, by constructor; nothing calls a global.
+
+What needs no torch (store, library, queue, admission) stands at once, so that the engine answers and accepts jobs while
+the worker's half (`engine.server.workshop`) is still importing torch on its own thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from engine.errors import EngineLostError, StudioError
+from engine.images.assets import AssetStore
+from engine.jobs.admission import Admission
+from engine.jobs.board import Board
+from engine.jobs.faults import as_studio_error
+from engine.jobs.finishing import MEDIA_TYPES
+from engine.jobs.pulse import Pulse
+from engine.jobs.queue import JobQueue
+from engine.jobs.recovery import recover
+from engine.jobs.snapshots import SnapshotStore
+from engine.library.library import Library
+from engine.library.styles import StyleFile
+from engine.metrics.registry import Metrics
+from engine.protocol.commands import TokenCount
+from engine.protocol.events import FaultReported, LibraryChanged
+from engine.protocol.jobs import ErrorView
+from engine.server.answers.engine import EngineAnswers
+from engine.server.answers.history import HistoryAnswers
+from engine.server.answers.jobs import JobAnswers
+from engine.server.answers.library import LibraryAnswers
+from engine.server.answers.pictures import PictureAnswers
+from engine.server.dispatch import Dispatch
+from engine.server.events import EventHub
+from engine.server.state import StateMachine
+from engine.settings import Settings
+from engine.store.store import open_store
+
+log = logging.getLogger("easel.engine")
+
+VERSION = "Easel 0.1.0"
+BIN_DAYS = 30
+DAY = 86_400.0
+IMPORT_ALLOWANCE = 300.0
+
+
+class Runtime:
+    """One engine. `start()` once, `stop()` once.
+
+    Raises:
+        StorageError, ConflictError: the data folder cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.events = EventHub()
+        self.state = StateMachine(self.events.publish)
+        self.pulse = Pulse()
+        self.metrics = Metrics()
+        self.store = open_store(settings.state_dir)
+        self.library = Library(settings, self.store.library)
+        self.styles = StyleFile(settings.data_dir / "styles.csv")
+        self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
+        self.board = Board()
+        recover(self.store, self.snapshots, settings.outputs_dir, MEDIA_TYPES)
+        self.queue = JobQueue(self.store, self.board, self.events.publish)
+        self.dispatch = self._answers()
+        self._stop_worker: Callable[[], None] | None = None
+        self._worker_thread: threading.Thread | None = None
+        self._count_tokens: Callable[[str, str | None], TokenCount] | None = None
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to work: the queue is taken up, and a thread imports torch and becomes the worker."""
+        self.queue.load()
+        self.state.move("warming", "Looking at the model folders.")
+        self._worker_thread = threading.Thread(target=self._become_worker, name="easel-worker", daemon=True)
+        self._worker_thread.start()
+        threading.Thread(target=self._housekeeping, name="easel-housekeeping", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the present evaluation; what is in progress is kept as snapshots."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self.state.move("stopping", "Stopping.")
+        if self._stop_worker is not None:
+            self._stop_worker()
+        if self._worker_thread is not None:
+            self._worker_thread.join(timeout=20)
+        self.library.close()
+        self.events.close()
+        self.store.close()
+
+    # --- threads ---------------------------------------------------------------------------------------------------
+
+    def _become_worker(self) -> None:
+        """The process entry of the worker's half: a fault here is told, since nothing would run."""
+        try:
+            with self.pulse.allow(IMPORT_ALLOWANCE):
+                self.library.refresh()
+                self.events.publish(LibraryChanged(models=len(self.library.models())))
+                self.state.move("warming", "Loading the image libraries.")
+                # Importing torch takes seconds: the engine answers meanwhile.
+                from engine.server.workshop import Workshop
+
+                workshop = Workshop(self)
+            self._count_tokens = workshop.count_tokens
+            self._stop_worker = workshop.worker.stop
+            if self._stopping.is_set():
+                return
+            workshop.worker.run()
+        except Exception as error:  # noqa: BLE001  process entry: one of the three places
+            log.exception("the worker could not go on")
+            fault = as_studio_error(error)
+            self.state.move("failed", str(fault))
+            self.events.publish(
+                FaultReported(error=ErrorView(code=fault.code, message=fault.message, hint=fault.hint))
+            )
+
+    def _housekeeping(self) -> None:
+        """Once a day: empty the old part of the bin, copy the database. Hashes files in between."""
+        self.library.start_hashing(self._hashed)
+        while not self._stopping.is_set():
+            try:
+                for name in self.store.history.purge(time.time() - BIN_DAYS * DAY):
+                    (self.settings.state_dir / "bin" / name).unlink(missing_ok=True)
+                self.store.backup()
+            except (StudioError, OSError):
+                log.exception("housekeeping failed; the next try is tomorrow")
+            self._stopping.wait(DAY)
+
+    def _hashed(self, name: str) -> None:
+        self.events.publish(LibraryChanged(models=len(self.library.models()), message=f"{name} was hashed."))
+
+    # --- composition -----------------------------------------------------------------------------------------------
+
+    def _answers(self) -> Dispatch:
+        settings, publish = self.settings, self.events.publish
+        admission = Admission(self.library, self.styles)
+        return Dispatch(
+            [
+                JobAnswers(admission, self.queue, self.store).answers(),
+                LibraryAnswers(self.library, self.styles, publish).answers(),
+                PictureAnswers(AssetStore(settings.state_dir), self._tokens).answers(),
+                HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
+                EngineAnswers(
+                    self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq
+                ).answers(),
+            ]
+        )
+
+    def _tokens(self, prompt: str, model: str | None) -> TokenCount:
+        if self._count_tokens is None:
+            raise EngineLostError("engine_starting", "The engine is still warming up.", "Try again in a few seconds.")
+        return self._count_tokens(prompt, model)

@@ -1,0 +1,120 @@
+"""Workshop: the half of the engine that needs torch, built on the worker's thread."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import StudioError
+from engine.jobs.finishing import Finisher
+from engine.jobs.previews import Previewer
+from engine.jobs.workbench import Workbench
+from engine.jobs.worker import Worker
+from engine.memory.pool import ModelPool
+from engine.pipeline.tokens import TokenCounter
+from engine.protocol.commands import TokenCount
+from engine.protocol.events import FaultReported
+from engine.protocol.jobs import ErrorView
+from engine.protocol.specs import GenerationSpec
+
+if TYPE_CHECKING:
+    from engine.server.runtime import Runtime
+
+log = logging.getLogger("easel.engine")
+
+GIB = 1024**3
+
+
+class Workshop:
+    """Builds the worker out of the runtime's parts."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        # After the guard in engine.loading, which must come before transformers.
+        import torch
+
+        settings = runtime.settings
+        if settings.engine.threads:
+            torch.set_num_threads(settings.engine.threads)
+        self._runtime = runtime
+        self._library = runtime.library
+        self._device = pick_device(torch, settings.engine.device)
+        runtime.state.device = device_in_words(torch, self._device)
+        self._bench = Workbench(
+            ModelPool(pool_bytes(settings.memory.pool_gb)),
+            runtime.library,
+            device=self._device,
+            dtype=settings.engine.dtype,
+        )
+        from engine.server.runtime import VERSION
+
+        finisher = Finisher(
+            store=runtime.store,
+            queue=runtime.queue,
+            library=runtime.library,
+            snapshots=runtime.snapshots,
+            outputs=settings.outputs_dir,
+            name_pattern=settings.paths.name_pattern,
+            version=VERSION,
+            publish=runtime.events.publish,
+        )
+        self.worker = Worker(
+            queue=runtime.queue,
+            board=runtime.board,
+            store=runtime.store,
+            bench=self._bench,
+            finisher=finisher,
+            previewer=Previewer(
+                settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
+            ),
+            snapshots=runtime.snapshots,
+            pulse=runtime.pulse,
+            metrics=runtime.metrics,
+            publish=runtime.events.publish,
+            warm=self._warm,
+            max_batch=settings.engine.max_batch,
+            snapshot_interval=settings.engine.snapshot_interval,
+        )
+        self.count_tokens = TokenCounter(runtime.library).count
+
+    def _warm(self) -> None:
+        """Open the default model, so that the first picture does not wait for it. A missing one is told, not fatal."""
+        state = self._runtime.state
+        try:
+            entry = self._library.find_model(None)
+            state.move("warming", f"Loading {entry.view.title}.")
+            self._bench.open(GenerationSpec(model=entry.view.id))
+        except StudioError as error:
+            log.warning("the default model could not be loaded: %s", error)
+            self._runtime.events.publish(
+                FaultReported(error=ErrorView(code=error.code, message=error.message, hint=error.hint))
+            )
+        state.move("ready", "Ready.")
+
+
+def pick_device(torch: Any, wanted: str) -> str:
+    """The torch device name: as asked, or the best that is there."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def device_in_words(torch: Any, device: str) -> str:
+    """Such as "CPU, 4 threads" or a GPU's name."""
+    if device == "cuda":
+        return str(torch.cuda.get_device_name(0))
+    if device == "mps":
+        return "Apple GPU"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def pool_bytes(pool_gb: float) -> int:
+    """The pool's budget in bytes: as set, or half of the memory that is free now."""
+    if pool_gb:
+        return int(pool_gb * GIB)
+    import psutil
+
+    return int(psutil.virtual_memory().available / 2)
