@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +27,8 @@ class SnapshotStore:
             beside.write_bytes(data)
             os.replace(beside, target)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
             raise StorageError(
                 "disk_error", f"The half-done picture could not be kept: {error.strerror}.", "Free some disk space."
             ) from error

@@ -1,0 +1,98 @@
+"""The small values around the worker."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StorageError
+from engine.jobs.board import Board
+from engine.jobs.pulse import Pulse
+from engine.jobs.snapshots import SnapshotStore
+
+
+def test_silence_is_counted_only_beyond_what_was_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    pulse = Pulse()
+    clock[0] += 7
+    assert pulse.age() == 7
+    with pulse.allow(60):
+        clock[0] += 50
+        assert pulse.age() == 0
+        clock[0] += 30
+        assert pulse.age() == 27
+    assert pulse.age() == 0
+    clock[0] += 3
+    pulse.beat()
+    assert pulse.age() == 0
+
+
+def test_a_job_of_two_pictures_is_half_done_when_one_is_saved() -> None:
+    board = Board()
+    board.open("job", count=2, saved=0)
+    board.picture("job", 0, stage="denoising", step=10, steps=10, done=10, total=10)
+    progress = board.saved("job", 0)
+    assert progress.fraction == 0.5
+    assert progress.images_done == 1
+    progress = board.picture("job", 1, stage="denoising", step=5, steps=10, done=5, total=10)
+    assert progress.fraction == 0.75
+    assert (progress.step, progress.steps, progress.stage) == (5, 10, "denoising")
+
+
+def test_pictures_of_an_earlier_run_count_as_done() -> None:
+    board = Board()
+    board.open("job", count=4, saved=3)
+    progress = board.picture("job", 3, stage="denoising", step=5, steps=10, done=5, total=10)
+    assert progress.fraction == pytest.approx(0.875)
+
+
+def test_time_left_is_told_from_the_pace_and_resumed_steps_took_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    board = Board()
+    board.open("job", count=1, saved=0)
+    board.resumed("job", 50)
+    assert board.picture("job", 0, stage="denoising", done=50, total=100).eta_seconds is None
+    clock[0] = 10.0
+    assert board.picture("job", 0, done=60, total=100).eta_seconds == pytest.approx(40.0)
+
+
+def test_a_skipped_picture_is_no_longer_waited_for() -> None:
+    board = Board()
+    board.open("job", count=2, saved=0)
+    board.picture("job", 0, stage="denoising", done=5, total=10)
+    board.drop("job", 1)
+    progress = board.progress("job")
+    assert progress is not None
+    assert progress.fraction == 0.5
+
+
+def test_a_closed_job_has_no_progress() -> None:
+    board = Board()
+    board.open("job", count=1, saved=0)
+    board.close("job")
+    assert board.progress("job") is None
+
+
+def test_snapshots_are_replaced_read_and_forgotten(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "snapshots")
+    assert store.read("a") is None
+    store.write("a", b"one")
+    store.write("a", b"two")
+    store.write("b", b"three")
+    assert store.read("a") == b"two"
+    store.keep_only(["b"])
+    assert store.read("a") is None
+    assert store.read("b") == b"three"
+    store.forget("b")
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
+def test_a_disk_that_refuses_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").write_text("a file where the folder should be")
+    with pytest.raises(StorageError) as caught:
+        SnapshotStore(tmp_path / "snapshots").write("a", b"data")
+    assert caught.value.code == "disk_error"
