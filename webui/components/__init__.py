@@ -1,0 +1,1 @@
+"""Widgets that build one piece of the page each."""

@@ -1,0 +1,50 @@
+"""What to paint: prompt, negative prompt, token counter, examples, and the Generate button."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.protocol.specs import PROMPT_LIMIT
+from webui.components.live import live, note
+
+
+@dataclass(frozen=True)
+class PromptBox:
+    prompt: gr.Textbox
+    negative_prompt: gr.Textbox
+    tokens: gr.HTML
+    generate: gr.Button
+
+
+def prompt_box() -> PromptBox:
+    """Build the box; the widgets are returned so that the tab can wire them."""
+    prompt = gr.Textbox(
+        label="Prompt",
+        placeholder="What do you want to see?",
+        lines=3,
+        max_lines=12,
+        max_length=PROMPT_LIMIT,
+        elem_id="easel-prompt",
+        autofocus=True,
+    )
+    tokens = note(elem_id="easel-tokens", kind="tokens")
+    live("easel-examples")
+    negative_prompt = gr.Textbox(
+        label="Negative prompt",
+        info="What the picture should not show. Has no effect at guidance 1.",
+        placeholder="Leave empty unless something unwanted keeps appearing",
+        lines=1,
+        max_lines=8,
+        max_length=PROMPT_LIMIT,
+        elem_id="easel-negative",
+    )
+    generate = gr.Button("Generate", variant="primary", size="lg", elem_id="easel-generate")
+    gr.HTML(
+        html_template=(
+            '<p class="easel-hint easel-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> cancels</p>'
+        ),
+        js_on_load=None,
+    )
+    return PromptBox(prompt, negative_prompt, tokens, generate)

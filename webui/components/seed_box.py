@@ -1,0 +1,62 @@
+"""Which noise and how many: seed with random and reuse, pictures, pictures at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.protocol.specs import BATCH_RANGE, COUNT_RANGE, SEED_RANGE
+
+
+@dataclass(frozen=True)
+class SeedBox:
+    seed: gr.Number
+    count: gr.Number
+    batch_size: gr.Number
+
+
+def seed_box() -> SeedBox:
+    """Build the box. Random empties the seed; Reuse takes that of the picture on the stage (page script)."""
+    with gr.Row(elem_classes="easel-line"):
+        seed = gr.Number(
+            value=None,
+            precision=0,
+            minimum=SEED_RANGE[0],
+            maximum=SEED_RANGE[1],
+            label="Seed",
+            info="Empty: a new one each time. The same seed and settings make the same picture.",
+            placeholder="random",
+            elem_id="easel-seed",
+            min_width=140,
+            scale=10,
+        )
+        with gr.Row(elem_classes="easel-tools", scale=0):
+            random = gr.Button("Random", size="sm", elem_id="easel-seed-random", min_width=0, scale=0)
+            reuse = gr.Button("Reuse", size="sm", elem_id="easel-seed-reuse", min_width=0, scale=0)
+    random.click(None, None, [seed], js="() => null", queue=False, api_visibility="private")
+    reuse.click(
+        None, [seed], [seed], js="(seed) => window.easel?.seedOnStage() ?? seed", queue=False, api_visibility="private"
+    )
+    with gr.Row(elem_classes="easel-line"):
+        count = gr.Number(
+            value=1,
+            precision=0,
+            minimum=COUNT_RANGE[0],
+            maximum=COUNT_RANGE[1],
+            label="Pictures",
+            info="Each takes the next seed.",
+            elem_id="easel-count",
+            min_width=120,
+        )
+        batch_size = gr.Number(
+            value=4,
+            precision=0,
+            minimum=BATCH_RANGE[0],
+            maximum=BATCH_RANGE[1],
+            label="At once",
+            info="Faster together, more memory.",
+            elem_id="easel-batch",
+            min_width=120,
+        )
+    return SeedBox(seed, count, batch_size)

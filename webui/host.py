@@ -1,0 +1,197 @@
+"""What a tab sees, and what an extension may add to the studio: the web half of the host API, version 1.
+
+Core tabs and extensions go through the same door. A tab is a `TabSpec`; its `build` is called once, inside the page, with
+a `TabContext`. An extension's `ui.py` has `register(host)` and calls the methods of `ExtensionHost`. The engine half lives
+in `engine/host.py`. docs/extensions.md describes every method; a test keeps it complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from engine.client.base import EngineClient
+from engine.errors import SpecError
+from engine.protocol.commands import LOCAL_OWNER, GetValue, SetValue
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from gradio.components import Component
+
+    from webui.components.bridge import PageBridge
+
+HOST_API = 1
+
+CardState = Literal["on", "off", "broken"]
+
+
+@dataclass(frozen=True)
+class HostMethod:
+    """One method of the host API. `built` False: the name is fixed, the work is not done yet."""
+
+    name: str
+    built: bool
+    summary: str
+
+
+UI_METHODS: tuple[HostMethod, ...] = (
+    HostMethod("tab", True, "A tab of its own."),
+    HostMethod("panel", True, "A panel inside Text to image; its fields travel in the spec."),
+    HostMethod("settings", True, "Values that a person sets on the Settings tab."),
+    HostMethod("rest_route", False, "A route below /api/v1/ext/<id>/."),
+)
+
+
+@dataclass(frozen=True)
+class TabSpec:
+    """A tab: a unique id, the title on the tab, a place (small numbers come first), and what builds it."""
+
+    id: str
+    title: str
+    order: int
+    build: Callable[[TabContext], None]
+
+
+@dataclass(frozen=True)
+class PanelSpec:
+    """A panel inside Text to image. `build` returns its fields by name; their values become `spec.ext[extension]`."""
+
+    extension: str
+    title: str
+    build: Callable[[TabContext], Mapping[str, Component]]
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """One value of an extension. The widget follows from the default: bool, int, float, str; `choices` make a list."""
+
+    name: str
+    label: str
+    default: bool | int | float | str
+    info: str = ""
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SettingGroup:
+    """The settings of one extension."""
+
+    extension: str
+    title: str
+    fields: tuple[SettingField, ...]
+
+
+@dataclass(frozen=True)
+class ExtensionCard:
+    """What the Extensions tab shows of one extension. `reason` is a sentence, `detail` the place in its code."""
+
+    id: str
+    name: str
+    version: str = ""
+    description: str = ""
+    state: CardState = "on"
+    reason: str = ""
+    detail: str = ""
+    adds: tuple[str, ...] = ()
+
+
+def local_owner(request: gr.Request | None) -> str:
+    """Who asks: everybody is the one local person until accounts exist."""
+    return LOCAL_OWNER
+
+
+@dataclass
+class TabContext:
+    """All that a tab sees.
+
+    Attributes:
+        client: the window to the engine; `await context.client.call(Command)`. Only inside event handlers: while the page
+            is built the engine may still be starting.
+        settings: config.toml.
+        page: messages between Python and the page script (set while the studio is built).
+        panels, setting_groups, cards: what extensions added, for the tabs that show it.
+        owner: from a Gradio request to the owner to put into commands.
+    """
+
+    client: EngineClient
+    settings: Settings
+    page: PageBridge | None = None
+    panels: list[PanelSpec] = field(default_factory=list)
+    setting_groups: list[SettingGroup] = field(default_factory=list)
+    cards: list[ExtensionCard] = field(default_factory=list)
+    owner: Callable[[gr.Request | None], str] = local_owner
+
+    def bridge(self) -> PageBridge:
+        """The page bridge; it exists while tabs are built and afterwards."""
+        if self.page is None:
+            raise AssertionError("The page bridge is made by build_studio before any tab is built.")
+        return self.page
+
+    async def extension_values(self, extension: str, request: gr.Request | None = None) -> dict[str, Any]:
+        """The settings of an extension: what the person saved, over config.toml, over the defaults."""
+        values: dict[str, Any] = {
+            item.name: item.default
+            for group in self.setting_groups
+            if group.extension == extension
+            for item in group.fields
+        }
+        values.update(self.settings.extensions.values.get(extension, {}))
+        saved = await self.client.call(GetValue(owner=self.owner(request), key=_values_key(extension)))
+        if isinstance(saved.value, dict):
+            values.update(saved.value)
+        return values
+
+    async def save_extension_values(
+        self, extension: str, values: Mapping[str, Any], request: gr.Request | None = None
+    ) -> None:
+        """Keep the settings of an extension for this person."""
+        await self.client.call(SetValue(owner=self.owner(request), key=_values_key(extension), value=dict(values)))
+
+
+class ExtensionHost:
+    """What `register(host)` of one extension gets. Calls only collect; nothing is built before the page is."""
+
+    api = HOST_API
+
+    def __init__(self, extension_id: str, name: str) -> None:
+        self.id = extension_id
+        self.name = name
+        self.tabs: list[TabSpec] = []
+        self.panels: list[PanelSpec] = []
+        self.setting_groups: list[SettingGroup] = []
+
+    def tab(self, title: str, build: Callable[[TabContext], None], *, order: int = 500) -> None:
+        """Add a tab. `build(context)` makes Gradio components, as inside `with gr.Blocks()`."""
+        number = len(self.tabs)
+        self.tabs.append(TabSpec(f"{self.id}-{number}" if number else self.id, title, order, build))
+
+    def panel(self, title: str, build: Callable[[TabContext], Mapping[str, Component]]) -> None:
+        """Add a panel to Text to image. `build(context)` returns its fields by name.
+
+        The fields' values (text, numbers, booleans, choices) travel in `spec.ext[<id>]`, are stored with every picture
+        and come back when a picture's settings are restored.
+        """
+        self.panels.append(PanelSpec(self.id, title, build))
+
+    def settings(self, fields: Sequence[SettingField]) -> None:
+        """Declare values for the Settings tab; read them with `await context.extension_values(<id>)`."""
+        self.setting_groups.append(SettingGroup(self.id, self.name, tuple(fields)))
+
+    def rest_route(self, path: str, handler: Callable[..., Awaitable[Any]], *, method: str = "GET") -> NoReturn:
+        """Not yet: a route below `/api/v1/ext/<id>/`."""
+        raise not_built_yet("rest_route")
+
+
+def not_built_yet(method: str) -> SpecError:
+    """The error of a host method whose name is fixed but which does nothing yet."""
+    return SpecError(
+        "not_built_yet",
+        f"host.{method} is part of host API {HOST_API} but is not built yet in this version of Easel.",
+        "Leave the call out, or guard it with SpecError; docs/extensions.md says what works.",
+    )
+
+
+def _values_key(extension: str) -> str:
+    return f"ext.{extension}"

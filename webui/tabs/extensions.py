@@ -1,0 +1,29 @@
+"""Extensions: what is installed, what each adds, and why one does not run."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from webui.components.extension_cards import extension_cards
+from webui.host import TabContext, TabSpec
+
+
+def tab() -> TabSpec:
+    """The tab's entry for the studio."""
+    return TabSpec("extensions", "Extensions", 900, build)
+
+
+def build(context: TabContext) -> None:
+    """Build the tab. The cards are read when a page loads: a tab built later may still fail."""
+    gr.Markdown(
+        "Extensions live in the folder `extensions/`. One that fails is shown here with the reason; the studio goes on "
+        "without it. To switch one off, add its id to `[extensions] disabled` in `config.toml` and start Easel again; "
+        "`--safe-mode` starts without any.",
+        elem_classes="easel-lead",
+    )
+    gr.HTML(
+        value=lambda: extension_cards(context.cards),
+        html_template="${value}",
+        js_on_load=None,
+        elem_id="easel-extension-cards",
+    )
