@@ -1,0 +1,1 @@
+"""From prompts to embeddings: the grammar (no torch), and encoding through compel."""

@@ -1,0 +1,1 @@
+"""What stays in memory: the pool, its leases, and which entry goes first."""

@@ -1,0 +1,1 @@
+"""Pictures in progress as values, and the evaluations that advance them."""
