@@ -1,0 +1,141 @@
+"""The shape of studio.db, as steps that are never changed once released.
+
+A step's **function name** is its identity; the number is for reading only. A step imports nothing of Easel (what it
+means must stay what it meant when it was written), runs in one transaction, and is never edited: add another one below
+it, and list it in MIGRATIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Migration = Callable[[Any], None]
+
+
+def m0001_first_schema(db: Any) -> None:
+    """Jobs with their tasks, pictures with two text indexes, the library index, values, events, measurements."""
+    for statement in (
+        # `seq` is the order of submission; `spec`, `stages`, `notices` and `error` are JSON.
+        """CREATE TABLE jobs (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            stages TEXT NOT NULL,
+            status TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            priority TEXT NOT NULL,
+            notices TEXT NOT NULL DEFAULT '[]',
+            error TEXT,
+            created_at REAL NOT NULL,
+            started_at REAL,
+            finished_at REAL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            evaluations INTEGER NOT NULL DEFAULT 0,
+            request_id TEXT
+        )""",
+        "CREATE UNIQUE INDEX jobs_request ON jobs (owner, request_id) WHERE request_id IS NOT NULL",
+        "CREATE INDEX jobs_owner ON jobs (owner, seq)",
+        "CREATE INDEX jobs_owner_status ON jobs (owner, status, seq)",
+        "CREATE INDEX jobs_status ON jobs (status, seq)",
+        # One row per picture of a job.
+        """CREATE TABLE tasks (
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            job_index INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            image_id TEXT NOT NULL UNIQUE,
+            file_name TEXT,
+            evaluations INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (job_id, job_index)
+        ) WITHOUT ROWID""",
+        # `position` is microseconds since the epoch, made unique: newest first is the order of the rowid, here and in
+        # the text indexes, so a page never needs a sort.
+        """CREATE TABLE images (
+            position INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            job_id TEXT NOT NULL,
+            job_index INTEGER NOT NULL,
+            owner TEXT NOT NULL,
+            name TEXT NOT NULL UNIQUE,
+            url TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            width INTEGER NOT NULL,
+            height INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            seconds REAL,
+            model TEXT NOT NULL DEFAULT '',
+            prompt TEXT NOT NULL DEFAULT '',
+            negative_prompt TEXT NOT NULL DEFAULT '',
+            infotext TEXT NOT NULL DEFAULT '',
+            spec TEXT NOT NULL,
+            favourite INTEGER NOT NULL DEFAULT 0,
+            tags TEXT NOT NULL DEFAULT '[]',
+            deleted_at REAL
+        )""",
+        "CREATE INDEX images_job ON images (job_id, job_index)",
+        "CREATE INDEX images_owner ON images (owner, position) WHERE deleted_at IS NULL",
+        "CREATE INDEX images_owner_model ON images (owner, model, position) WHERE deleted_at IS NULL",
+        "CREATE INDEX images_owner_favourite ON images (owner, position) WHERE favourite = 1 AND deleted_at IS NULL",
+        "CREATE INDEX images_owner_bin ON images (owner, position) WHERE deleted_at IS NOT NULL",
+        "CREATE INDEX images_bin ON images (deleted_at) WHERE deleted_at IS NOT NULL",
+        # The text itself stays in `images`; triggers keep this index in step.
+        """CREATE VIRTUAL TABLE images_fts USING fts5 (
+            prompt, negative_prompt, model, infotext, tags,
+            content = 'images', content_rowid = 'position',
+            tokenize = 'unicode61 remove_diacritics 2', prefix = '3'
+        )""",
+        """CREATE TRIGGER images_fts_insert AFTER INSERT ON images BEGIN
+            INSERT INTO images_fts (rowid, prompt, negative_prompt, model, infotext, tags)
+            VALUES (new.position, new.prompt, new.negative_prompt, new.model, new.infotext, new.tags);
+        END""",
+        """CREATE TRIGGER images_fts_delete AFTER DELETE ON images BEGIN
+            INSERT INTO images_fts (images_fts, rowid, prompt, negative_prompt, model, infotext, tags)
+            VALUES ('delete', old.position, old.prompt, old.negative_prompt, old.model, old.infotext, old.tags);
+        END""",
+        """CREATE TRIGGER images_fts_update
+        AFTER UPDATE OF prompt, negative_prompt, model, infotext, tags ON images BEGIN
+            INSERT INTO images_fts (images_fts, rowid, prompt, negative_prompt, model, infotext, tags)
+            VALUES ('delete', old.position, old.prompt, old.negative_prompt, old.model, old.infotext, old.tags);
+            INSERT INTO images_fts (rowid, prompt, negative_prompt, model, infotext, tags)
+            VALUES (new.position, new.prompt, new.negative_prompt, new.model, new.infotext, new.tags);
+        END""",
+        # Only pictures whose text has a script without spaces; each such character stands alone in `text`.
+        "CREATE VIRTUAL TABLE images_cjk USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')",
+        """CREATE TABLE library_files (
+            path TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            info TEXT NOT NULL,
+            hash TEXT NOT NULL DEFAULT ''
+        )""",
+        """CREATE TABLE stored_values (
+            owner TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            changed_at REAL NOT NULL,
+            PRIMARY KEY (owner, key)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            kind TEXT NOT NULL,
+            job_id TEXT,
+            payload TEXT NOT NULL
+        )""",
+        "CREATE INDEX events_job ON events (job_id, id) WHERE job_id IS NOT NULL",
+        """CREATE TABLE measurements (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value REAL NOT NULL,
+            context TEXT NOT NULL DEFAULT '{}'
+        )""",
+        "CREATE INDEX measurements_key ON measurements (kind, key, id)",
+    ):
+        db.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (m0001_first_schema,)
