@@ -1,0 +1,83 @@
+"""Files that appear whole or not at all, and what a refusing disk is called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from engine.errors import StorageError
+
+TEMP_PREFIX = ".easel-"
+TEMP_SUFFIX = ".tmp"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """`error` as a `StorageError` that says that `what` ("The picture x.png") could not be saved. Names no folder.
+
+    Codes: `disk_full` (no space, quota), `disk_read_only` (read-only, no permission), `disk_error` (anything else).
+    """
+    if error.errno in _FULL:
+        return StorageError("disk_full", f"{what} could not be saved: the disk is full.", "Free some space.")
+    if error.errno in _READ_ONLY:
+        return StorageError(
+            "disk_read_only",
+            f"{what} could not be saved: its folder cannot be written to.",
+            "Check the folder's permissions, or choose another one under [paths] in config.toml.",
+        )
+    reason = (error.strerror or type(error).__name__).lower()
+    return StorageError("disk_error", f"{what} could not be saved: {reason}.", "Check the disk, then try again.")
+
+
+def write_whole(target: Path, data: bytes, what: str) -> None:
+    """Write `data` to `target` through a temporary file beside it, flushed to the disk before it takes the name.
+
+    A reader, or a computer that loses power, sees the old file or the new one, never a part. The folder is made.
+
+    Raises:
+        StorageError: `disk_full`, `disk_read_only`, `disk_error`; no temporary file is left behind.
+    """
+    temporary = target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise storage_error(error, what) from error
+    _flush_folder(target.parent)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete temporary files that a killed process left in `folder`; returns how many. For the start only."""
+    count = 0
+    for leftover in folder.glob(f"{TEMP_PREFIX}*{TEMP_SUFFIX}"):
+        try:
+            leftover.unlink()
+        except OSError:
+            continue
+        count += 1
+    return count
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be opened (Windows does not)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        return
+    finally:
+        os.close(handle)

@@ -1,0 +1,281 @@
+"""From the texts that some tool wrote to a `GenerationSpec`, with a notice for everything that does not fit.
+
+Every dialect's reader fills a `Draft` with what it found, as text; the checks, the roundings and the look-ups are here,
+once, so that all dialects behave alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.errors import SpecError
+from engine.protocol.commands import Recipe
+from engine.protocol.notices import Notice, NoticeCode
+from engine.protocol.specs import (
+    CLIP_SKIP_RANGE,
+    GUIDANCE_RANGE,
+    PROMPT_LIMIT,
+    SEED_RANGE,
+    SIZE_MULTIPLE,
+    SIZE_RANGE,
+    STEPS_RANGE,
+    GenerationSpec,
+    PromptSyntax,
+)
+
+INFOTEXT_LIMIT = 200_000
+Canonical = Callable[[str, str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """What a reader asks of other rooms; a question that is None is not asked and the text is kept as it is.
+
+    Attributes:
+        canonical: (sampler text, schedule text or "") → ids; raises `SpecError` for names it does not know
+            (`engine.sampling.table.canonical`).
+        canonical_a1111: the same for A1111's own files, whose "Automatic" means other schedules
+            (`engine.sampling.table.from_a1111`); None: as `canonical`.
+        find_model: (name or "", hash prefix or "") → the library's id, or None.
+        find_vae: VAE name → the library's id, or None.
+        has_adapter: (adapter name, hash prefix or "") → whether it is in the library.
+    """
+
+    canonical: Canonical | None = None
+    canonical_a1111: Canonical | None = None
+    find_model: Callable[[str, str], str | None] | None = None
+    find_vae: Callable[[str], str | None] | None = None
+    has_adapter: Callable[[str, str], bool] | None = None
+
+
+@dataclass
+class Draft:
+    """Settings as a tool wrote them: numbers may be text, "" and None mean "not said".
+
+    `rng` is where the noise was made ("cpu", "gpu", "nv"). `adapters` are the (name, hash) pairs of the prompt's tags.
+    `lost` are settings that Easel knows of but cannot restore, in plain words; `unknown` are keys that nobody knows.
+    """
+
+    prompt: str = ""
+    negative: str = ""
+    syntax: PromptSyntax = "a1111"
+    steps: Any = None
+    guidance: Any = None
+    seed: Any = None
+    width: Any = None
+    height: Any = None
+    sampler: str = ""
+    schedule: str = ""
+    model: str = ""
+    model_hash: str = ""
+    vae: str = ""
+    clip_skip: Any = None
+    rng: str = "cpu"
+    adapters: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def to_recipe(self, source: str, infotext: str, lookups: Lookups) -> Recipe:
+        """The recipe of this draft. Never raises for odd values: they become notices."""
+        return _Restoration(self, source, lookups).recipe(infotext)
+
+
+def adapter_tag(name: str, unet: float, text: float | None = None) -> str:
+    """A LoRA tag as A1111 reads it. Two different weights are named, as A1111 and others order them differently."""
+    if text is None or text == unet:
+        return f"<lora:{name}:{plain_number(unet)}>"
+    return f"<lora:{name}:te={plain_number(text)}:unet={plain_number(unet)}>"
+
+
+def plain_number(value: float) -> str:
+    """The shortest text that reads back as `value`: 7, 7.5, 0.8."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def as_number(value: Any) -> float | None:
+    """`value` as a finite number; None where it is none (a text of thousands of digits too)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value[:64] if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_text(value: Any) -> str:
+    """`value` when it is text, else ""."""
+    return value if isinstance(value, str) else ""
+
+
+class _Restoration:
+    """One pass over a draft, collecting notices."""
+
+    def __init__(self, draft: Draft, source: str, lookups: Lookups) -> None:
+        self.draft, self.source, self.lookups = draft, source, lookups
+        self.notices: list[Notice] = []
+
+    def recipe(self, infotext: str) -> Recipe:
+        draft = self.draft
+        sampler, schedule = self._sampling()
+        spec = GenerationSpec(
+            prompt=self._prompt(draft.prompt, "prompt"),
+            negative_prompt=self._prompt(draft.negative, "negative prompt"),
+            prompt_syntax=draft.syntax,
+            model=self._model(),
+            vae=self._vae(),
+            steps=self._whole("steps", draft.steps, STEPS_RANGE),
+            guidance=self._number("guidance", draft.guidance, GUIDANCE_RANGE),
+            sampler=sampler,
+            schedule=schedule,
+            width=self._size("width", draft.width),
+            height=self._size("height", draft.height),
+            seed=self._seed(),
+            clip_skip=1 if draft.clip_skip is None else self._whole("clip skip", draft.clip_skip, CLIP_SKIP_RANGE),
+        )
+        self._adapters()
+        self._noise()
+        self._rest()
+        return Recipe(
+            spec=spec,
+            source=self.source,
+            infotext=clean_text(infotext[:INFOTEXT_LIMIT]),
+            notices=tuple(self.notices),
+        )
+
+    def _tell(self, code: NoticeCode, message: str) -> None:
+        self.notices.append(Notice(code=code, message=message, level="warning"))
+
+    def _changed(self, name: str, value: Any, to: str) -> None:
+        self._tell("value_clamped", f"The picture's {name}, {_short(value)}, was changed to {to}.")
+
+    def _not_a_number(self, name: str, value: Any) -> None:
+        self._tell("setting_unsupported", f"The picture's {name}, “{_short(value)}”, is not a number and was left out.")
+
+    def _prompt(self, text: str, name: str) -> str:
+        if len(text) > PROMPT_LIMIT:
+            self._tell("value_clamped", f"The {name} was cut to {PROMPT_LIMIT} characters.")
+        return clean_text(text[:PROMPT_LIMIT])
+
+    def _number(self, name: str, value: Any, limits: tuple[float, float]) -> float | None:
+        if value is None or value == "":
+            return None
+        number = as_number(value)
+        if number is None:
+            self._not_a_number(name, value)
+            return None
+        kept = min(max(number, limits[0]), limits[1])
+        if kept != number:
+            self._changed(name, value, f"{plain_number(kept)}, the nearest possible")
+        return kept
+
+    def _whole(self, name: str, value: Any, limits: tuple[int, int]) -> int | None:
+        number = self._number(name, value, limits)
+        return None if number is None else round(number)
+
+    def _size(self, name: str, value: Any) -> int | None:
+        size = self._whole(name, value, SIZE_RANGE)
+        if size is None or size % SIZE_MULTIPLE == 0:
+            return size
+        kept = max(SIZE_RANGE[0], size // SIZE_MULTIPLE * SIZE_MULTIPLE)
+        self._changed(name, size, f"{kept}, a multiple of {SIZE_MULTIPLE}")
+        return kept
+
+    def _seed(self) -> int | None:
+        value = self.draft.seed
+        if value is None or value == "":
+            return None
+        try:
+            # By way of int, as a float would lose the low digits of a 64-bit seed.
+            seed = int(value[:40] if isinstance(value, str) else value)
+        except (ValueError, TypeError, OverflowError):
+            self._not_a_number("seed", value)
+            return None
+        if seed < 0:
+            return None
+        if seed > SEED_RANGE[1]:
+            kept = seed % (SEED_RANGE[1] + 1)
+            # torch's CPU generator seeds itself with the low 32 bits only, so this is the same noise.
+            self._changed("seed", seed, f"{kept}, which makes the same noise")
+            return kept
+        return seed
+
+    def _sampling(self) -> tuple[str | None, str | None]:
+        sampler, schedule = self.draft.sampler.strip()[:100], self.draft.schedule.strip()[:100]
+        if not sampler:
+            return None, None
+        canonical = (self.source == "a1111" and self.lookups.canonical_a1111) or self.lookups.canonical
+        if canonical is None:
+            return clean_text(sampler), clean_text(schedule) or None
+        try:
+            return canonical(sampler, schedule)
+        except SpecError as error:
+            name = f"{sampler} {schedule}".strip()
+            self._tell(
+                "setting_unsupported",
+                f"The sampler “{name}” is not available here; the model's default is used. {error.hint}".strip(),
+            )
+            return None, None
+
+    def _model(self) -> str | None:
+        name, known_hash = self.draft.model.strip()[:300], self.draft.model_hash.strip().lower().removeprefix("0x")[:64]
+        if not name and not known_hash:
+            return None
+        if self.lookups.find_model is None:
+            return clean_text(name) or None
+        found = self.lookups.find_model(name, known_hash)
+        if found is None:
+            shown = f"“{name}”" if name else f"the model with hash {known_hash}"
+            self._tell(
+                "model_default_used",
+                f"The picture was made with {shown}, which is not in the library; the default is used.",
+            )
+        return found
+
+    def _vae(self) -> str | None:
+        name = self.draft.vae.strip()[:300]
+        if name.lower() in ("", "none", "automatic"):
+            return None
+        if self.lookups.find_vae is None:
+            return clean_text(name)
+        found = self.lookups.find_vae(name)
+        if found is None:
+            self._tell("setting_unsupported", f"The VAE “{name}” is not in the library; the model's own is used.")
+        return found
+
+    def _adapters(self) -> None:
+        if self.lookups.has_adapter is None:
+            return
+        missing = [name for name, known_hash in self.draft.adapters if not self.lookups.has_adapter(name, known_hash)]
+        if missing:
+            names = ", ".join(f"“{_short(name)}”" for name in missing[:10])
+            self._tell("adapter_skipped", f"Not in the library: {names}. The picture will look different without.")
+
+    def _noise(self) -> None:
+        if self.draft.rng.strip().lower() != "cpu":
+            self._tell(
+                "setting_unsupported",
+                "The picture's noise was made on a GPU; Easel's is made on the CPU, so the seed gives another picture.",
+            )
+
+    def _rest(self) -> None:
+        for words in self.draft.lost[:20]:
+            self._tell("setting_unsupported", f"Not restored: {words}.")
+        if self.draft.unknown:
+            names = ", ".join(_short(name) for name in self.draft.unknown[:20])
+            more = f" and {len(self.draft.unknown) - 20} more" if len(self.draft.unknown) > 20 else ""
+            message = f"Settings that Easel does not know were left out: {names}{more}."
+            self.notices.append(Notice(code="setting_unsupported", message=message))
+
+
+def clean_text(text: str) -> str:
+    """`text` without lone surrogates, which no UTF-8 text can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _short(value: Any) -> str:
+    text = clean_text(str(value)[:200]) if not isinstance(value, int) or abs(value) < 10**100 else "a very large number"
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,1 @@
+"""Readers of recipes: one file per dialect of picture metadata."""
