@@ -1,0 +1,127 @@
+"""A tick: one UNet evaluation for many pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from engine.errors import GenerationError
+from engine.pipeline.context import GenerationContext, Rows
+from engine.pipeline.lengths import TextRows, join
+from engine.pipeline.model import ModelBundle
+from engine.pipeline.stop import Stopped, stopping_at
+
+__all__ = ["PINNED_ROWS", "Stopped", "tick"]
+
+# Rows of every UNet call of `repeatable` pictures: two pictures with guidance.
+PINNED_ROWS = 4
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one UNet call."""
+
+    sample: torch.Tensor
+    timesteps: torch.Tensor
+    text: TextRows
+    added: dict[str, torch.Tensor]
+    timestep_cond: torch.Tensor | None
+
+
+def tick(
+    bundle: ModelBundle,
+    contexts: Sequence[GenerationContext],
+    *,
+    should_stop: Callable[[], bool] | None = None,
+    pad_to: int | None = None,
+) -> None:
+    """Advance every context by one evaluation, all of them in one UNet call.
+
+    Each context keeps its own timestep, embeddings, guidance and scheduler; they share an ExecutionKey.
+
+    Args:
+        should_stop: asked between the UNet's blocks.
+        pad_to: pin the call's shape to this many rows: fewer are filled up, more are served in several calls. None pins
+            `repeatable` pictures to `PINNED_ROWS`, so that they are the same bit for bit whatever runs beside them.
+
+    Raises:
+        Stopped: nothing has changed; the same tick may be asked for again.
+        GenerationError: `picture_not_finite` for a context whose latents are no numbers any more; the others have
+            advanced.
+        ValueError: no contexts, one that is finished, or contexts that may not share a call.
+    """
+    if not contexts or any(context.finished for context in contexts):
+        raise ValueError("a tick needs contexts that are not finished")
+    if len({context.key for context in contexts}) > 1:
+        raise ValueError("these contexts may not share a UNet call")
+    if pad_to is None and contexts[0].key.pinned:
+        pad_to = PINNED_ROWS
+    with torch.inference_mode():
+        asked = [context.rows() for context in contexts]
+        call = _merged(asked, bundle)
+        with stopping_at(bundle.stop_points, should_stop):
+            answer = _evaluate(bundle, call) if pad_to is None else _evaluate_pinned(bundle, call, pad_to)
+        fault: GenerationError | None = None
+        place = 0
+        for context, rows in zip(contexts, asked, strict=True):
+            try:
+                context.fold(rows, answer[place : place + rows.count])
+            except GenerationError as error:
+                fault = error
+            place += rows.count
+    if fault is not None:
+        raise fault
+
+
+def _merged(asked: Sequence[Rows], bundle: ModelBundle) -> _Call:
+    """The rows of all contexts below each other."""
+    samples = [rows.latents.expand(rows.count, -1, -1, -1) for rows in asked]
+    times = [rows.timestep for rows in asked for _ in range(rows.count)]
+    conds = [rows.timestep_cond for rows in asked if rows.timestep_cond is not None]
+    return _Call(
+        sample=torch.cat(samples).to(bundle.dtype).contiguous(memory_format=bundle.memory_format),
+        timesteps=torch.tensor(times, dtype=torch.float32, device=bundle.device),
+        text=join([rows.text for rows in asked]),
+        added={name: _stacked([rows.added[name] for rows in asked]) for name in asked[0].added},
+        timestep_cond=_stacked(conds) if conds else None,
+    )
+
+
+def _stacked(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _evaluate(bundle: ModelBundle, call: _Call) -> torch.Tensor:
+    answer: torch.Tensor = bundle.unet(
+        call.sample,
+        call.timesteps,
+        encoder_hidden_states=call.text.embeds,
+        encoder_attention_mask=call.text.mask,
+        timestep_cond=call.timestep_cond,
+        added_cond_kwargs=call.added or None,
+        return_dict=False,
+    )[0]
+    return answer
+
+
+def _evaluate_pinned(bundle: ModelBundle, call: _Call, size: int) -> torch.Tensor:
+    """In calls of exactly `size` rows; what is missing in the last one is filled with copies of its first row."""
+    answers = []
+    for start in range(0, call.sample.shape[0], size):
+        rows = torch.arange(start, min(start + size, call.sample.shape[0]), device=bundle.device)
+        used = len(rows)
+        rows = torch.cat([rows, rows[:1].expand(size - used)])
+        answers.append(_evaluate(bundle, _picked(bundle, call, rows))[:used])
+    return torch.cat(answers)
+
+
+def _picked(bundle: ModelBundle, call: _Call, rows: torch.Tensor) -> _Call:
+    return _Call(
+        sample=call.sample[rows].contiguous(memory_format=bundle.memory_format),
+        timesteps=call.timesteps[rows],
+        text=TextRows(call.text.embeds[rows], None if call.text.mask is None else call.text.mask[rows]),
+        added={name: value[rows] for name, value in call.added.items()},
+        timestep_cond=None if call.timestep_cond is None else call.timestep_cond[rows],
+    )

@@ -1,0 +1,200 @@
+"""From a resolved spec to a GenerationContext: prompts encoded, scheduler prepared, first noise drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from engine.conditioning.encode import Conditioning, encode
+from engine.conditioning.grammar import parse
+from engine.pipeline.context import GenerationContext, LatentStart
+from engine.pipeline.lengths import TextRows, join
+from engine.pipeline.model import EmbeddingCache, ModelBundle
+from engine.pipeline.snapshot import ContextSnapshot, SnapshotUnusableError, recipe_digest
+from engine.protocol.notices import Notice
+from engine.protocol.specs import SEED_RANGE, GenerationSpec
+from engine.sampling.guidance import guidance_embedding
+from engine.sampling.noise import PictureNoise
+from engine.sampling.schedules import set_steps
+from engine.sampling.table import make_scheduler, sampler
+
+
+def begin(
+    bundle: ModelBundle,
+    spec: GenerationSpec,
+    index: int,
+    *,
+    context_id: str,
+    cache: EmbeddingCache | None = None,
+    start: LatentStart | None = None,
+) -> GenerationContext:
+    """Picture `index` of a resolved spec, before its first step; its seed is the spec's plus `index`.
+
+    Raises:
+        SpecError: what the prompt or the sampler is refused for.
+    """
+    steps, guidance = _needed(spec.steps, "steps"), _needed(spec.guidance, "guidance")
+    sampler_id, schedule_id = _needed(spec.sampler, "sampler"), spec.schedule or "automatic"
+    seed = picture_seed(spec, index)
+    scheduler = make_scheduler(sampler_id, schedule_id, bundle.scheduler_config, seed)
+    set_steps(scheduler, sampler_id, schedule_id, steps)
+    first = start.start_step * scheduler.order if start is not None else 0
+    first = min(first, len(scheduler.timesteps) - 1)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    noise = _noise(bundle, spec, generator)
+    text, added, notices = _conditions(bundle, spec, guided=_is_guided(bundle, guidance), cache=cache)
+    context = GenerationContext(
+        id=context_id,
+        spec=spec,
+        index=index,
+        seed=seed,
+        model=bundle.model_key,
+        latents=_first_latents(scheduler, noise, start, first, bundle.device),
+        scheduler=scheduler,
+        generator=generator,
+        text=text,
+        weights=(guidance,) if _is_guided(bundle, guidance) else (),
+        steps=steps,
+        dtype=bundle.dtype,
+        eta=sampler(sampler_id).eta,
+        added=added,
+        timestep_cond=_timestep_cond(bundle, guidance, text.embeds.shape[0]),
+        start=_on_device(start, bundle.device),
+        noise=noise if start is not None and start.mask is not None else None,
+        first=first,
+        notices=notices,
+    )
+    if sampler(sampler_id).seeded:
+        scheduler.noise_sampler = PictureNoise(scheduler, context.latents, seed)
+    return context
+
+
+def resume(
+    bundle: ModelBundle,
+    spec: GenerationSpec,
+    index: int,
+    snapshot: ContextSnapshot | bytes,
+    *,
+    context_id: str,
+    cache: EmbeddingCache | None = None,
+) -> GenerationContext | None:
+    """The context that `snapshot` was taken of, to go on bit for bit.
+
+    Returns None where the snapshot is damaged, or of another spec, model or version: the picture begins anew then.
+    """
+    try:
+        if isinstance(snapshot, bytes):
+            snapshot = ContextSnapshot.from_bytes(snapshot)
+        if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key):
+            return None
+        start = None
+        if "start.latents" in snapshot.tensors:
+            start = LatentStart(
+                snapshot.tensors["start.latents"],
+                int(snapshot.tree["start_step"]),
+                snapshot.tensors.get("start.mask"),
+            )
+        context = begin(bundle, spec, index, context_id=context_id, cache=cache, start=start)
+        context.take_up(snapshot)
+    except (SnapshotUnusableError, KeyError):
+        return None
+    return context
+
+
+def picture_seed(spec: GenerationSpec, index: int) -> int:
+    """The seed of picture `index`; it wraps at 2³²."""
+    return (_needed(spec.seed, "seed") + index) % (SEED_RANGE[1] + 1)
+
+
+def _needed(value: Any, name: str) -> Any:
+    if value is None:
+        raise ValueError(f"the spec was not resolved: it has no {name}")
+    return value
+
+
+def _is_guided(bundle: ModelBundle, guidance: float) -> bool:
+    """Whether the negative prompt is asked too. Distilled UNets take the guidance as a number instead."""
+    return guidance > 1.0 and bundle.unet.config.time_cond_proj_dim is None
+
+
+def _timestep_cond(bundle: ModelBundle, guidance: float, rows: int) -> torch.Tensor | None:
+    width = bundle.unet.config.time_cond_proj_dim
+    if width is None:
+        return None
+    return guidance_embedding(guidance, width).to(bundle.device, bundle.dtype).expand(rows, -1)
+
+
+def _noise(bundle: ModelBundle, spec: GenerationSpec, generator: torch.Generator) -> torch.Tensor:
+    """Made on the CPU in float32, so that a seed means the same noise on every machine; shape (1, C, h, w)."""
+    height = _needed(spec.height, "height") // bundle.latent_scale
+    width = _needed(spec.width, "width") // bundle.latent_scale
+    shape = (1, bundle.unet.config.in_channels, height, width)
+    return torch.randn(shape, generator=generator, dtype=torch.float32).to(bundle.device)
+
+
+def _first_latents(
+    scheduler: Any, noise: torch.Tensor, start: LatentStart | None, first: int, device: torch.device
+) -> torch.Tensor:
+    if start is None or first == 0:
+        return noise * scheduler.init_noise_sigma
+    latents: torch.Tensor = scheduler.add_noise(start.latents.to(device), noise, scheduler.timesteps[first : first + 1])
+    return latents
+
+
+def _on_device(start: LatentStart | None, device: torch.device) -> LatentStart | None:
+    if start is None:
+        return None
+    mask = start.mask.to(device) if start.mask is not None else None
+    return LatentStart(start.latents.to(device), start.start_step, mask)
+
+
+def _conditions(
+    bundle: ModelBundle, spec: GenerationSpec, *, guided: bool, cache: EmbeddingCache | None
+) -> tuple[TextRows, dict[str, torch.Tensor], tuple[Notice, ...]]:
+    """Embeddings and added conditions of all rows, and what encoding decided by itself."""
+    positive = _encoded(bundle, spec, spec.prompt, cache)
+    rows = [positive]
+    if guided:
+        rows.insert(0, _negative(bundle, spec, positive, cache))
+    text = join([TextRows(row.embeds.to(bundle.device, bundle.dtype)) for row in rows])
+    added: dict[str, torch.Tensor] = {}
+    if bundle.is_xl:
+        pooled = [row.pooled for row in rows if row.pooled is not None]
+        size = (spec.height, spec.width, 0, 0, spec.height, spec.width)
+        times = torch.tensor([size], dtype=torch.float32, device=bundle.device)
+        added = {
+            "text_embeds": torch.cat(pooled).to(bundle.device, bundle.dtype),
+            "time_ids": times.expand(len(rows), -1),
+        }
+    notices = dict.fromkeys(notice for row in rows for notice in row.notices)
+    return text, added, tuple(notices)
+
+
+def _negative(
+    bundle: ModelBundle, spec: GenerationSpec, positive: Conditioning, cache: EmbeddingCache | None
+) -> Conditioning:
+    text = spec.negative_prompt or ""
+    if bundle.is_xl and bundle.zeros_for_empty and not text.strip() and positive.pooled is not None:
+        # As diffusers' `force_zeros_for_empty_prompt`; SDXL was trained with zeros for "no prompt".
+        return Conditioning(torch.zeros_like(positive.embeds), torch.zeros_like(positive.pooled), 0)
+    return _encoded(bundle, spec, text, cache)
+
+
+def _encoded(bundle: ModelBundle, spec: GenerationSpec, text: str, cache: EmbeddingCache | None) -> Conditioning:
+    clip_skip = spec.clip_skip or 1
+    key = (bundle.text_key, clip_skip, text, spec.prompt_syntax, str(bundle.dtype))
+    found = cache.get(key) if cache is not None else None
+    if found is not None:
+        return found
+    parsed = parse(text, spec.prompt_syntax)
+    made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip)
+    told = set(parsed.notices)
+    made = Conditioning(
+        made.embeds, made.pooled, made.tokens, tuple(notice for notice in made.notices if notice not in told)
+    )
+    if cache is not None:
+        cache.put(key, made, made.nbytes)
+    return made
