@@ -41,7 +41,7 @@ PAGE_COMMANDS: frozenset[str] = frozenset(
 SIGNALS: tuple[str, ...] = ("attach", "recall", "example", "remedy", "library", "picture")
 
 _ON_LOAD = """
-const signals = %s;
+const signals = SIGNALS;
 const ready = (then) => {
   if (window.easel) then(); else window.addEventListener('easel:ready', then, {once: true});
 };
@@ -50,7 +50,7 @@ ready(() => window.easel.attachBridge({
   command: (request) => server.command(request),
 }));
 watch('value', () => ready(() => window.easel.receive(props.value)));
-""" % json.dumps(SIGNALS)
+""".replace("SIGNALS", json.dumps(SIGNALS))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
         value = getattr(spec.output if name in OUTPUT_FIELDS else spec, name)
         if name == "styles":
             value = list(value)
+        if name == "seed" and value is not None:
+            value = str(value)
         if value is not None:
             form[name] = value
     form.setdefault("vae", OWN_VAE)
@@ -136,6 +138,16 @@ def _clean(name: str, value: Any) -> Any:
         return None
     if name == "styles":
         return tuple(value)
+    if name == "seed":
+        return _seed(value)
     if name in WHOLE_NUMBERS and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _seed(value: Any) -> Any:
+    """A seed as written: digits; nothing, "random" and A1111's -1 draw one."""
+    text = str(value).strip()
+    if text.lower() in ("", "-1", "random"):
+        return None
+    return int(text) if text.isascii() and text.isdigit() else text

@@ -46,5 +46,6 @@ def prompt_box() -> PromptBox:
             '<p class="easel-hint easel-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> cancels</p>'
         ),
         js_on_load=None,
+        apply_default_css=False,
     )
     return PromptBox(prompt, negative_prompt, tokens, generate)

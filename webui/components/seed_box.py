@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from engine.protocol.specs import BATCH_RANGE, COUNT_RANGE, SEED_RANGE
+from engine.protocol.specs import BATCH_RANGE, COUNT_RANGE
 
 
 @dataclass(frozen=True)
 class SeedBox:
-    seed: gr.Number
+    seed: gr.Textbox
     count: gr.Number
     batch_size: gr.Number
 
@@ -19,14 +19,13 @@ class SeedBox:
 def seed_box() -> SeedBox:
     """Build the box. Random empties the seed; Reuse takes that of the picture on the stage (page script)."""
     with gr.Row(elem_classes="easel-line"):
-        seed = gr.Number(
-            value=None,
-            precision=0,
-            minimum=SEED_RANGE[0],
-            maximum=SEED_RANGE[1],
+        # A text field: Gradio's number field turns "nothing" into 0, and nothing means random here.
+        seed = gr.Textbox(
+            value="",
             label="Seed",
             info="Empty: a new one each time. The same seed and settings make the same picture.",
             placeholder="random",
+            max_length=10,
             elem_id="easel-seed",
             min_width=140,
             scale=10,
@@ -34,9 +33,9 @@ def seed_box() -> SeedBox:
         with gr.Row(elem_classes="easel-tools", scale=0):
             random = gr.Button("Random", size="sm", elem_id="easel-seed-random", min_width=0, scale=0)
             reuse = gr.Button("Reuse", size="sm", elem_id="easel-seed-reuse", min_width=0, scale=0)
-    random.click(None, None, [seed], js="() => null", queue=False, api_visibility="private")
+    random.click(None, None, [seed], js="() => ''", queue=False, api_visibility="private")
     reuse.click(
-        None, [seed], [seed], js="(seed) => window.easel?.seedOnStage() ?? seed", queue=False, api_visibility="private"
+        None, [seed], [seed], js="(seed) => String(window.easel?.seedOnStage() ?? seed)", queue=False, api_visibility="private"
     )
     with gr.Row(elem_classes="easel-line"):
         count = gr.Number(

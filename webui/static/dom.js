@@ -1,0 +1,97 @@
+// Small helpers to make elements. Text always goes in as text, never as markup.
+
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "text") element.textContent = value;
+    else if (value === true) element.setAttribute(name, "");
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const PATHS = {
+  download: "M12 4v11m0 0 4.5-4.5M12 15l-4.5-4.5M5 20h14",
+  star: "m12 3.6 2.6 5.3 5.8.8-4.2 4.1 1 5.8-5.2-2.7-5.2 2.7 1-5.8-4.2-4.1 5.8-.8z",
+  bin: "M5 7h14M10 7V4.5h4V7m-7.5 0 .8 12.5h9.4L17.5 7M10.2 11v5M13.8 11v5",
+  seed: "M12 20v-8m0 0c0-4 2.5-6.5 7-7 0 4.5-2.5 7-7 7zm0 2.5c0-3-2-5-6-5.5 0 3.5 2.5 5.5 6 5.5z",
+  recall: "M4 12a8 8 0 1 0 2.5-5.800M4 4v4.5h4.5",
+  close: "M6 6l12 12M18 6 6 18",
+  skip: "M6 5.5v13l9-6.5zM18 5.5v13",
+  copy: "M9 9h10v11H9zM5 15V4h10",
+  left: "M15 5l-7 7 7 7",
+  right: "M9 5l7 7-7 7",
+  search: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13zm5-1.5L20 20",
+  sun: "M12 16.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9zM12 2.5v2m0 15v2m9.5-9.5h-2m-15 0h-2m16.200-6.700-1.400 1.400M6.700 17.300l-1.400 1.400m13.400 0-1.400-1.400M6.700 6.700 5.300 5.300",
+  moon: "M19.5 14.5A8 8 0 0 1 9.5 4.5a8 8 0 1 0 10 10z",
+  auto: "M12 3.5a8.5 8.5 0 1 0 0 17zm0 0a8.5 8.5 0 0 1 0 17",
+  pixels: "M4 4h16v16H4zM12 4v16M4 12h16",
+  rebuild: "M5 6.5c0-1.400 3.100-2.5 7-2.5s7 1.100 7 2.5S15.900 9 12 9 5 7.900 5 6.5zm0 0v11C5 18.900 8.100 20 12 20s7-1.100 7-2.5v-11M5 12c0 1.400 3.100 2.5 7 2.5s7-1.100 7-2.5",
+};
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", "easel-icon");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// A button with an icon; the label is read aloud and shown as a tooltip, or beside the icon with `wide`.
+export function tool(name, label, onclick, { wide = false, pressed = null } = {}) {
+  return h(
+    "button",
+    {
+      type: "button",
+      class: wide ? "easel-tool easel-wide" : "easel-tool",
+      title: wide ? null : label,
+      "aria-label": wide ? null : label,
+      "aria-pressed": pressed === null ? null : String(pressed),
+      onclick,
+    },
+    icon(name),
+    wide ? h("span", { text: label }) : null,
+  );
+}
+
+export function pictureUrl(image) {
+  return image.url.startsWith("/") ? image.url : `/${image.url}`;
+}
+
+export function seconds(value) {
+  if (value === null || value === undefined) return "";
+  if (value < 1) return "less than a second";
+  if (value < 90) return `${Math.round(value)} s`;
+  if (value < 5400) return `${Math.round(value / 60)} min`;
+  return `${(value / 3600).toFixed(1)} h`;
+}
+
+export function when(epoch) {
+  const date = new Date(epoch * 1000);
+  const today = new Date().toDateString() === date.toDateString();
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return today ? `today ${time}` : `${date.toLocaleDateString([], { dateStyle: "medium" })} ${time}`;
+}
+
+export function shorten(text, length = 80) {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+// Draw at most once a frame, however many events arrive.
+export function onceAFrame(draw) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      draw();
+    });
+  };
+}

@@ -1,0 +1,117 @@
+// What belongs to the form but is not a Gradio widget: examples, where models go, dropping a picture.
+
+import { signal } from "./api.js";
+import { h } from "./dom.js";
+import { live } from "./live.js";
+import { say } from "./say.js";
+
+const LARGEST = 25 * 1024 * 1024;
+let known = null;
+
+export function formChanged(message) {
+  known = message;
+  live.tell("form", message);
+}
+
+class Examples extends HTMLElement {
+  connectedCallback() {
+    live.addEventListener("form", (this.redraw = () => this.draw()));
+    this.draw();
+  }
+
+  disconnectedCallback() {
+    live.removeEventListener("form", this.redraw);
+  }
+
+  draw() {
+    const examples = known?.examples ?? [];
+    if (!examples.length) return this.replaceChildren();
+    this.replaceChildren(
+      h(
+        "div",
+        { class: "easel-examples", role: "group", "aria-label": "Examples" },
+        ...examples.map((text) => h("button", { type: "button", class: "easel-chip-button", text, onclick: () => signal("example", text) })),
+      ),
+    );
+  }
+}
+
+class EmptyModels extends HTMLElement {
+  connectedCallback() {
+    live.addEventListener("form", (this.redraw = () => this.draw()));
+    this.draw();
+  }
+
+  disconnectedCallback() {
+    live.removeEventListener("form", this.redraw);
+  }
+
+  draw() {
+    if (!known) return this.replaceChildren();
+    const parts = [];
+    if (known.models === 0) {
+      parts.push(
+        h("h4", { text: "No model yet" }),
+        h("p", { text: "Put a .safetensors checkpoint or a diffusers folder here, then press ↻:" }),
+        ...known.folders.map((folder) => h("code", { text: folder })),
+      );
+    }
+    if (known.problems.length) {
+      parts.push(
+        h(
+          "details",
+          {},
+          h("summary", { text: known.problems.length === 1 ? "1 model file cannot be used" : `${known.problems.length} model files cannot be used` }),
+          ...known.problems.map((text) => h("p", { text })),
+        ),
+      );
+    }
+    this.replaceChildren(parts.length ? h("div", { class: "easel-no-models" }, ...parts) : "");
+  }
+}
+
+class Drop extends HTMLElement {
+  connectedCallback() {
+    if (this.firstChild) return;
+    const input = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "easel-file", onchange: () => takeFile(input.files[0]).finally(() => (input.value = "")) });
+    this.append(h("label", { class: "easel-drop" }, input, h("strong", { text: "Drop a picture here" }), h("span", { text: "or choose one: an Easel or A1111 picture brings its settings back" })));
+  }
+}
+
+export async function takeFile(file) {
+  if (!file) return;
+  if (file.size > LARGEST) return say("This picture is larger than 25 MB.", { kind: "error" });
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let text = "";
+  for (let start = 0; start < bytes.length; start += 0x8000) text += String.fromCharCode(...bytes.subarray(start, start + 0x8000));
+  await signal("picture", { data: btoa(text), name: file.name });
+}
+
+// A picture may be dropped anywhere while Text to image is open.
+export function watchDrops(open) {
+  const hasFile = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
+  let depth = 0;
+  const mark = (on) => document.documentElement.classList.toggle("easel-dropping", on);
+  document.addEventListener("dragenter", (event) => {
+    if (!hasFile(event) || !open()) return;
+    depth += 1;
+    mark(true);
+  });
+  document.addEventListener("dragleave", () => {
+    depth = Math.max(0, depth - 1);
+    if (!depth) mark(false);
+  });
+  document.addEventListener("dragover", (event) => hasFile(event) && open() && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    depth = 0;
+    mark(false);
+    // A widget of an extension that takes files keeps them.
+    if (!hasFile(event) || !open() || event.defaultPrevented) return;
+    event.preventDefault();
+    takeFile(event.dataTransfer.files[0]);
+  });
+}
+
+customElements.define("easel-examples", Examples);
+customElements.define("easel-empty-models", EmptyModels);
+customElements.define("easel-drop", Drop);

@@ -1,0 +1,41 @@
+// Short sentences at the foot of the page, with at most one thing to do about them.
+
+import { h } from "./dom.js";
+
+let shelf = null;
+
+export function say(text, { kind = "info", action = null, onAction = null, stay = null } = {}) {
+  if (!shelf) {
+    shelf = h("div", { class: "easel-shelf", role: "status", "aria-live": "polite" });
+    document.body.append(shelf);
+  }
+  for (const old of [...shelf.children].slice(0, -2)) old.remove();
+  const slip = h("div", { class: "easel-slip", "data-kind": kind }, h("span", { text }));
+  const away = () => slip.remove();
+  if (action) {
+    slip.append(
+      h("button", {
+        type: "button",
+        text: action,
+        onclick: () => {
+          away();
+          onAction();
+        },
+      }),
+    );
+  }
+  slip.append(h("button", { type: "button", class: "easel-slip-close", "aria-label": "Close", text: "×", onclick: away }));
+  shelf.append(slip);
+  // Time to read, and to undo; a pointer or the focus on it keeps it.
+  let timer = null;
+  const start = () => {
+    timer = setTimeout(away, stay ?? (action || kind === "error" ? 9000 : 4500));
+  };
+  const hold = () => clearTimeout(timer);
+  slip.addEventListener("pointerenter", hold);
+  slip.addEventListener("pointerleave", start);
+  slip.addEventListener("focusin", hold);
+  slip.addEventListener("focusout", start);
+  start();
+  return away;
+}

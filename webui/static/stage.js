@@ -1,0 +1,292 @@
+// The stage: what is being painted now, or the picture last made, large; beneath it all recent pictures.
+
+import { command, signal } from "./api.js";
+import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
+import { finished, live } from "./live.js";
+import { applyScaling, pictureTools, scaling } from "./pictures.js";
+import { openViewer } from "./viewer.js";
+
+const STAGES = {
+  waiting: "Waiting",
+  loading: "Loading the model",
+  encoding: "Reading the prompt",
+  denoising: "Painting",
+  decoding: "Finishing",
+  saving: "Saving",
+  finished: "Done",
+};
+const STRIP_LENGTH = 24;
+
+class Stage extends HTMLElement {
+  constructor() {
+    super();
+    // Which picture is on the stage: {job, index}; null follows whatever is newest.
+    this.chosen = null;
+    this.refused = null;
+    this.skipped = new Set();
+    this.key = "";
+  }
+
+  connectedCallback() {
+    if (!this.canvas) this.build();
+    this.redraw ??= onceAFrame(() => this.draw());
+    live.addEventListener("jobs", this.redraw);
+    live.addEventListener("refused", (this.onRefused = (event) => this.refuse(event.detail)));
+    live.addEventListener("submitted", (this.onSubmitted = () => this.follow()));
+    Stage.current = this;
+    this.draw();
+  }
+
+  disconnectedCallback() {
+    live.removeEventListener("jobs", this.redraw);
+    live.removeEventListener("refused", this.onRefused);
+    live.removeEventListener("submitted", this.onSubmitted);
+  }
+
+  build() {
+    this.canvas = h("div", { class: "easel-canvas" });
+    this.bar = h("div", { class: "easel-meter", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
+    this.words = h("span", { class: "easel-words" });
+    this.skip = tool("skip", "Skip this picture", () => this.skipOne(), { wide: true });
+    this.cancel = tool("close", "Cancel", () => cancelJob(this.shown?.job), { wide: true });
+    this.cancel.classList.add("easel-cancel");
+    this.progress = h("div", { class: "easel-progress" }, this.bar, h("div", { class: "easel-progress-line" }, this.words, this.skip, this.cancel));
+    this.caption = h("div", { class: "easel-caption" });
+    this.notices = h("ul", { class: "easel-notices" });
+    this.strip = h("div", { class: "easel-strip", role: "group", "aria-label": "Recent pictures" });
+    this.append(h("section", { class: "easel-stage easel-card", "aria-label": "Stage" }, this.canvas, this.progress, this.caption, this.notices, this.strip));
+  }
+
+  follow() {
+    this.chosen = null;
+    this.refused = null;
+    this.redraw();
+  }
+
+  refuse(error) {
+    this.refused = error;
+    this.redraw();
+  }
+
+  // What to show: the picture that was chosen, else the one being painted, else the newest.
+  pick() {
+    if (this.chosen) {
+      const job = live.jobs.get(this.chosen.job);
+      if (job) return { job, index: this.chosen.index };
+      this.chosen = null;
+    }
+    const running = live.active().find((job) => job.status === "running") ?? live.active()[0];
+    if (running) return { job: running, index: this.firstOpen(running) };
+    const newest = live.newestFirst().find((job) => job.status === "failed" || imagesOf(job).length);
+    if (!newest) return null;
+    const images = imagesOf(newest);
+    return { job: newest, index: images.length ? images[images.length - 1].job_index : 0 };
+  }
+
+  firstOpen(job) {
+    const done = new Set(job.images.map((image) => image.job_index));
+    for (let index = 0; index < job.spec.count; index += 1) {
+      if (!done.has(index) && !this.skipped.has(`${job.id}:${index}`)) return index;
+    }
+    return job.spec.count - 1;
+  }
+
+  draw() {
+    this.shown = this.pick();
+    const { job, index } = this.shown ?? {};
+    const image = job ? imagesOf(job).find((known) => known.job_index === index) : null;
+    this.drawCanvas(job, index, image);
+    this.drawProgress(job);
+    this.drawCaption(image);
+    this.drawNotices(job);
+    this.drawStrip(job, index);
+  }
+
+  drawCanvas(job, index, image) {
+    const preview = job ? live.previews.get(job.id)?.get(index) : null;
+    const failure = this.refused ?? (job?.status === "failed" && !image ? job.error : null);
+    const kind = failure ? "error" : image ? "image" : preview ? "preview" : job && !finished(job) ? "waiting" : "empty";
+    const key = `${kind}:${job?.id ?? ""}:${index ?? ""}:${image?.id ?? ""}:${failure?.code ?? ""}:${failure?.message ?? ""}`;
+    this.canvas.dataset.kind = kind;
+    if (key !== this.key) {
+      this.key = key;
+      this.canvas.replaceChildren(this.content(kind, job, image, failure));
+    }
+    if (kind === "preview") this.canvas.querySelector("img").src = preview;
+  }
+
+  content(kind, job, image, failure) {
+    if (kind === "error") return errorCard(failure);
+    if (kind === "image") {
+      const picture = h("img", { src: pictureUrl(image), alt: image.spec.prompt || "Picture without a prompt", width: image.width, height: image.height });
+      fitPicture(picture, image.width, image.height);
+      return h("button", { type: "button", class: "easel-picture", title: "Look at it large", onclick: () => openViewer(recentImages(), image.id) }, picture);
+    }
+    if (kind === "preview") {
+      const picture = h("img", { class: "easel-preview", alt: "Preview of the picture being painted" });
+      fitPicture(picture, job.spec.width ?? 512, job.spec.height ?? 512);
+      return picture;
+    }
+    if (kind === "waiting") {
+      const frame = h("div", { class: "easel-frame" }, h("span", { class: "easel-brush", "aria-hidden": "true" }));
+      fitPicture(frame, job.spec.width ?? 512, job.spec.height ?? 512);
+      return frame;
+    }
+    return h("div", { class: "easel-empty" }, h("span", { class: "easel-mark easel-mark-large", "aria-hidden": "true" }), h("h3", { text: "An empty canvas" }), h("p", { text: "Write what you want to see, or take an example, and press Generate. The picture forms here." }));
+  }
+
+  drawProgress(job) {
+    const running = job && !finished(job);
+    this.progress.hidden = !running || Boolean(this.refused);
+    if (!running) return;
+    const { progress, spec } = job;
+    const percent = Math.round(progress.fraction * 100);
+    this.bar.firstChild.style.transform = `scaleX(${progress.fraction})`;
+    this.bar.classList.toggle("easel-unsure", job.status === "queued" || ["loading", "encoding"].includes(progress.stage));
+    this.bar.setAttribute("aria-valuenow", percent);
+    const words = [job.status === "queued" ? place(job) : STAGES[progress.stage]];
+    if (progress.stage === "denoising" && progress.steps) words.push(`step ${progress.step} of ${progress.steps}`);
+    if (spec.count > 1) words.push(`picture ${Math.min(progress.images_done + 1, spec.count)} of ${spec.count}`);
+    if (job.status === "running" && progress.eta_seconds !== null) words.push(`${seconds(progress.eta_seconds)} left`);
+    this.words.textContent = words.join(" · ");
+    this.skip.hidden = spec.count < 2;
+    this.cancel.lastChild.textContent = spec.count > 1 ? "Cancel all" : "Cancel";
+  }
+
+  drawCaption(image) {
+    const key = image && !this.refused ? `${image.id}:${image.favourite}:${scaling()}` : "";
+    if (this.caption.dataset.key === key) return;
+    this.caption.dataset.key = key;
+    if (!key) return this.caption.replaceChildren();
+    const facts = [`Seed ${image.seed}`, `${image.width} × ${image.height}`, image.seconds ? seconds(image.seconds) : ""];
+    this.caption.replaceChildren(
+      h("p", { class: "easel-facts", text: facts.filter(Boolean).join("  ·  ") }),
+      pictureTools(image, { after: (what) => what === "deleted" && this.follow() }),
+    );
+    if (image.width < 256 && image.height < 256) this.caption.lastChild.prepend(this.scalingTool());
+  }
+
+  scalingTool() {
+    const pixels = scaling() === "pixels";
+    return tool("pixels", pixels ? "Show it smooth" : "Show its pixels", () => {
+      applyScaling(pixels ? "smooth" : "pixels");
+      this.redraw();
+    }, { pressed: pixels });
+  }
+
+  drawNotices(job) {
+    const notices = job && !this.refused ? job.notices : [];
+    const key = notices.map((notice) => notice.message).join("\n");
+    if (this.notices.dataset.key === key) return;
+    this.notices.dataset.key = key;
+    this.notices.replaceChildren(...notices.map((notice) => h("li", { "data-level": notice.level, text: notice.message })));
+  }
+
+  drawStrip(shownJob, shownIndex) {
+    const slots = this.slots();
+    this.strip.hidden = slots.length < 2;
+    const key = slots.map((slot) => `${slot.job.id}:${slot.index}:${slot.image?.id ?? ""}:${slot.state}`).join("|");
+    if (this.strip.dataset.key !== key) {
+      this.strip.dataset.key = key;
+      const had = document.activeElement?.dataset?.slot;
+      this.strip.replaceChildren(...slots.map((slot) => this.slotButton(slot)));
+      if (had) this.strip.querySelector(`[data-slot="${CSS.escape(had)}"]`)?.focus();
+    }
+    for (const [place, slot] of slots.entries()) {
+      const button = this.strip.children[place];
+      button.setAttribute("aria-pressed", String(slot.job.id === shownJob?.id && slot.index === shownIndex && !this.refused));
+      const preview = live.previews.get(slot.job.id)?.get(slot.index);
+      if (!slot.image && preview) {
+        let picture = button.querySelector("img");
+        if (!picture) button.replaceChildren((picture = h("img", { alt: "", class: "easel-preview" })));
+        picture.src = preview;
+      }
+    }
+  }
+
+  slots() {
+    const slots = [];
+    for (const job of live.newestFirst()) {
+      const images = new Map(imagesOf(job).map((image) => [image.job_index, image]));
+      const open = job.status === "running" || job.status === "queued";
+      for (let index = 0; index < job.spec.count && slots.length < STRIP_LENGTH; index += 1) {
+        const image = images.get(index);
+        if (image) slots.push({ job, index, image, state: "done" });
+        else if (open && !this.skipped.has(`${job.id}:${index}`)) slots.push({ job, index, state: job.status });
+      }
+    }
+    return slots;
+  }
+
+  slotButton({ job, index, image, state }) {
+    const label = image ? `Picture, seed ${image.seed}` : state === "queued" ? "Waiting in the queue" : "Being painted";
+    const button = h("button", {
+      type: "button",
+      class: "easel-thumb",
+      "data-state": state,
+      "data-slot": `${job.id}:${index}`,
+      "aria-label": label,
+      title: image ? job.spec.prompt : label,
+      onclick: () => {
+        this.refused = null;
+        this.chosen = { job: job.id, index };
+        this.redraw();
+      },
+    });
+    if (image) button.append(h("img", { src: pictureUrl(image), alt: "", loading: "lazy" }));
+    return button;
+  }
+
+  skipOne() {
+    const { job, index } = this.shown ?? {};
+    if (!job) return;
+    this.skipped.add(`${job.id}:${index}`);
+    this.chosen = null;
+    command("cancel_job", { job_id: job.id, job_index: index }).catch(() => {});
+    this.redraw();
+  }
+
+  seed() {
+    const { job, index } = this.shown ?? {};
+    return imagesOf(job ?? { images: [] }).find((image) => image.job_index === index)?.seed ?? recentImages()[0]?.seed ?? null;
+  }
+}
+
+function place(job) {
+  if (job.position === null || job.position === undefined) return "Waiting in the queue";
+  return job.position === 0 ? "Next in the queue" : `Number ${job.position + 1} in the queue`;
+}
+
+// The picture as large as the stage allows; small ones grow, but not without end.
+export function fitPicture(element, width, height, longest = 640) {
+  element.style.setProperty("--ratio", String(width / height));
+  element.style.setProperty("--longest", `${Math.max(longest, Math.min(Math.max(width, height), 1400))}px`);
+}
+
+function errorCard(error) {
+  const again = (action, text) => h("button", { type: "button", class: "easel-button", text, onclick: () => signal("remedy", { action }) });
+  const helps = !["model_file_missing", "model_unknown", "engine_starting", "prompt_empty"].includes(error.code);
+  return h(
+    "div",
+    { class: "easel-error", role: "alert" },
+    h("h3", { text: "That did not work" }),
+    h("p", { text: error.message }),
+    error.hint ? h("p", { class: "easel-quiet", text: error.hint }) : null,
+    helps ? h("div", { class: "easel-buttons" }, again("fewer_steps", "Try with fewer steps"), again("defaults", "Try the model's defaults")) : null,
+  );
+}
+
+export function imagesOf(job) {
+  return job.images.filter((image) => !live.deleted.has(image.id));
+}
+
+export function recentImages() {
+  return live.newestFirst().flatMap((job) => imagesOf(job));
+}
+
+export function cancelJob(job) {
+  if (job && !finished(job)) command("cancel_job", { job_id: job.id }).catch(() => {});
+}
+
+export const stage = () => Stage.current ?? null;
+customElements.define("easel-stage", Stage);

@@ -1,0 +1,94 @@
+// The page script. It keeps one WebSocket to the studio and draws everything that lives: Gradio holds the form, no more.
+
+import { attachBridge, bridgeReady, signal } from "./api.js";
+import { applyTheme } from "./bar.js";
+import { formChanged, watchDrops } from "./form.js";
+import "./history.js";
+import { live } from "./live.js";
+import { applyScaling, showTab } from "./pictures.js";
+import "./queue.js";
+import { say } from "./say.js";
+import { cancelJob, stage } from "./stage.js";
+
+// Messages of the Python handlers, see webui/components/bridge.py.
+const MESSAGES = {
+  submitted: ({ job }) => {
+    live.on_job({ job });
+    live.tell("submitted", job.id);
+  },
+  error: ({ error }) => {
+    live.tell("refused", error);
+    say(`${error.message} ${error.hint}`.trim(), { kind: "error" });
+  },
+  say: ({ text }) => say(text),
+  form: (message) => {
+    attached = true;
+    document.documentElement.dataset.easelForm = "attached";
+    formChanged(message);
+  },
+  unattached: () => {
+    attached = false;
+  },
+  show_form: () => showTab("txt2img"),
+  resubmit: () => setTimeout(generate, 50),
+};
+
+let attached = false;
+
+// The form is filled once the engine answers; again when it comes back after the page could not.
+function attachForm() {
+  if (attached || !live.connected || !["warming", "ready"].includes(live.status.state)) return;
+  attached = true;
+  signal("attach");
+}
+
+function receive(value) {
+  if (!value) return;
+  for (const message of JSON.parse(value).messages) MESSAGES[message.kind]?.(message);
+}
+
+const visible = (element) => Boolean(element?.offsetParent);
+const generateButton = () => {
+  const found = document.getElementById("easel-generate");
+  return found?.matches("button") ? found : found?.querySelector("button");
+};
+
+function generate() {
+  const button = generateButton();
+  if (visible(button)) button.click();
+}
+
+function onKey(event) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    if (!visible(generateButton())) return;
+    event.preventDefault();
+    event.stopPropagation();
+    // A number field keeps what was typed only when it loses the focus.
+    if (document.activeElement?.matches("input[type=number]")) document.activeElement.blur();
+    setTimeout(generate, 0);
+  }
+  if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) {
+    if (!visible(generateButton()) || document.querySelector("ul[role=listbox]")) return;
+    cancelJob(live.active().find((job) => job.status === "running") ?? live.active()[0]);
+  }
+}
+
+window.easel = {
+  live,
+  receive,
+  attachBridge,
+  signal,
+  say,
+  seedOnStage: () => stage()?.seed() ?? null,
+};
+window.dispatchEvent(new Event("easel:ready"));
+
+applyTheme();
+applyScaling();
+document.addEventListener("keydown", onKey, { capture: true });
+watchDrops(() => visible(generateButton()));
+live.addEventListener("engine", attachForm);
+live.addEventListener("library", () => attached && signal("library"));
+live.addEventListener("fault", ({ detail }) => say(`${detail.message} ${detail.hint}`.trim(), { kind: "error" }));
+bridgeReady.then(attachForm);
+live.connect();
