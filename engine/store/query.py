@@ -18,6 +18,7 @@ MAX_WORDS = 200
 # FTS5 can look up unfinished words of three letters and more quickly (prefix = '3').
 MIN_PREFIX = 3
 
+_UNFINISHED = re.compile(rf"[^\W_]{{{MIN_PREFIX},}}$")
 _TERM = re.compile(r'"([^"]*)(?:"|$)|([^\s"]+)')
 # Thai, Lao, Burmese, Hangul parts, Khmer, kana, Bopomofo, Han with its extensions, Hangul syllables.
 _SPACELESS = (
@@ -45,7 +46,7 @@ def text_query(text: str) -> TextQuery | None:
     if _SPACELESS_CHARACTER.search(unicodedata.normalize("NFKC", clean)):
         return TextQuery("images_cjk", _conjunction([f'"{spaced(term)}"' for term, _ in terms]))
     phrases = [f'"{term}"' for term, _ in terms]
-    if terms and terms[-1][1] and len(terms[-1][0]) >= MIN_PREFIX and not clean[-1].isspace():
+    if terms and terms[-1][1] and _UNFINISHED.search(clean):
         phrases[-1] += " *"
     return TextQuery("images_fts", _conjunction(phrases))
 
