@@ -1,7 +1,7 @@
 """config.toml as types.
 
-Unknown keys are errors that name the nearest known key; values are checked when the file is read, before anything starts.
-The comments in config.toml and docs/configuration.md are kept in step with this module by a test.
+Unknown keys are errors that name the nearest known key; values are checked when the file is read, before anything
+starts. The comments in config.toml and docs/configuration.md are kept in step with this module by a test.
 """
 
 from __future__ import annotations
@@ -45,17 +45,25 @@ class EngineSettings(_Section):
     )
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 is one per physical core.")
     max_batch: int = Field(default=8, ge=1, le=64, description="Most pictures in one UNet call.")
-    preview_interval: float = Field(default=0.25, ge=0, le=10, description="Least seconds between live previews; 0 is off.")
+    preview_interval: float = Field(
+        default=0.25, ge=0, le=10, description="Least seconds between live previews; 0 is off."
+    )
     snapshot_interval: float = Field(default=5.0, ge=0, le=600, description="Seconds between snapshots for resuming.")
-    heartbeat_timeout: float = Field(default=15.0, ge=1, le=600, description="Seconds of silence before a hung engine is replaced.")
+    heartbeat_timeout: float = Field(
+        default=15.0, ge=1, le=600, description="Seconds of silence before a hung engine is replaced."
+    )
     reference_image: str = Field(default="", description="Reference picture for /generate's ip_strength.")
 
 
 class MemorySettings(_Section):
     """[memory]: what may stay loaded."""
 
-    pool_gb: float = Field(default=0.0, ge=0, le=4096, description="Memory for loaded models in GB; 0 is half of what is free.")
-    level: Literal["auto", "none", "balanced", "aggressive", "ultra"] = Field(default="auto", description="Memory level.")
+    pool_gb: float = Field(
+        default=0.0, ge=0, le=4096, description="Memory for loaded models in GB; 0 is half of what is free."
+    )
+    level: Literal["auto", "none", "balanced", "aggressive", "ultra"] = Field(
+        default="auto", description="Memory level."
+    )
 
 
 class PathSettings(_Section):

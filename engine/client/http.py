@@ -83,7 +83,9 @@ class HttpEngineClient:
 def lost(error: Exception) -> EngineLostError:
     """The transport error as what it means for a person."""
     detail = str(error) or type(error).__name__
-    return EngineLostError("engine_lost", f"The engine does not answer ({detail}).", "It is being restarted; try again.")
+    return EngineLostError(
+        "engine_lost", f"The engine does not answer ({detail}).", "It is being restarted; try again."
+    )
 
 
 def _body(answer: httpx.Response) -> dict[str, object]:

@@ -60,7 +60,9 @@ class Admission:
         """
         if spec.schema_ != SPEC_SCHEMA:
             raise SpecError(
-                "bad_request", f"This request has schema {spec.schema_}.", f"This Easel understands schema {SPEC_SCHEMA}."
+                "bad_request",
+                f"This request has schema {spec.schema_}.",
+                f"This Easel understands schema {SPEC_SCHEMA}.",
             )
         notices: list[Notice] = []
         model = self._library.find_model(spec.model)
@@ -183,7 +185,9 @@ def _size(name: str, value: int) -> int:
     if value % SIZE_MULTIPLE:
         near = max(SIZE_RANGE[0], round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
         raise SpecError(
-            "size_not_multiple", f"The {name} must be a multiple of {SIZE_MULTIPLE}, and {value} is not.", f"Take {near}."
+            "size_not_multiple",
+            f"The {name} must be a multiple of {SIZE_MULTIPLE}, and {value} is not.",
+            f"Take {near}.",
         )
     return value
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from engine.images.embedded import embed
+from engine.images.formats import media_type
 from engine.images.infotext import write_infotext
 from engine.images.names import file_name
 from engine.images.writer import write_image
@@ -19,9 +21,8 @@ from engine.library.library import Library
 from engine.protocol.events import Event, ImageSaved
 from engine.protocol.jobs import ImageView
 from engine.protocol.specs import GenerationSpec
+from engine.sampling.table import sampler_views
 from engine.store.store import Store
-
-MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 
 class Finisher:
@@ -59,7 +60,11 @@ class Finisher:
         self._queue.reserve_file(picture.job_id, picture.index, name)
         model = self._library.find_model(spec.model)
         infotext = write_infotext(
-            spec, model_title=model.view.title, model_hash=self._library.hash_of(model), version=self._version
+            spec,
+            model_title=model.view.id,
+            model_hash=self._library.hash_of(model),
+            version=self._version,
+            samplers=sampler_views(),
         )
         view = ImageView(
             id=picture.image_id,
@@ -79,7 +84,7 @@ class Finisher:
             image,
             self._outputs / name,
             infotext=infotext,
-            spec_json=embedded_spec(view),
+            spec_json=embed(view),
             options=spec.output,
         )
         self.record(view, picture.owner)
@@ -87,13 +92,12 @@ class Finisher:
 
     def record(self, view: ImageView, owner: str) -> None:
         """The file is there: enter it, end its task, tell everybody."""
-        media_type = MEDIA_TYPES[view.spec.output.format]
-        self._store.history.record(view, media_type=media_type, owner=owner, finish_task=True)
+        self._store.history.record(view, media_type=media_type(view.name), owner=owner)
         self._snapshots.forget(view.id)
         self._publish(ImageSaved(owner=owner, image=view))
 
     def _new_name(self, picture: RunningPicture, spec: GenerationSpec) -> str:
-        return file_name(
+        name = file_name(
             spec.output.name_pattern or self._name_pattern,
             model=spec.model or "",
             seed=spec.seed or 0,
@@ -102,13 +106,9 @@ class Finisher:
             spec=spec,
             index=picture.index,
         )
+        return self._store.history.free_name(name)
 
 
 def spec_of(spec: GenerationSpec, index: int) -> GenerationSpec:
     """The spec that makes picture `index` of a job alone."""
     return spec.model_copy(update={"seed": ((spec.seed or 0) + index) % 2**32, "count": 1})
-
-
-def embedded_spec(view: ImageView) -> str:
-    """What Easel writes into a picture besides infotext: its identity and its whole spec, as JSON."""
-    return view.model_dump_json(by_alias=True, exclude={"infotext", "favourite", "tags", "seconds"})

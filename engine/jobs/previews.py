@@ -18,9 +18,7 @@ JPEG_QUALITY = 80
 class Previewer:
     """Publishes `PreviewMade` for a picture at most every `interval` seconds; 0 switches previews off."""
 
-    def __init__(
-        self, interval: float, publish: Callable[[Event], None], forget: Callable[[str, int], None]
-    ) -> None:
+    def __init__(self, interval: float, publish: Callable[[Event], None], forget: Callable[[str, int], None]) -> None:
         self._interval = interval
         self._publish = publish
         self._forget = forget

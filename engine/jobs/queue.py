@@ -18,6 +18,7 @@ from engine.jobs.admission import Admitted
 from engine.jobs.board import Board
 from engine.jobs.schedule import Waiting, fair_order
 from engine.jobs.views import JobViews
+from engine.metrics.registry import Metrics
 from engine.protocol.events import Event, JobChanged, JobNoticed, QueueChanged
 from engine.protocol.jobs import FINISHED, ErrorView, JobStatus, JobView
 from engine.protocol.notices import Notice
@@ -51,8 +52,9 @@ class Claim:
 class JobQueue:
     """All unfinished jobs, in memory and in the store."""
 
-    def __init__(self, store: Store, board: Board, publish: Callable[[Event], None]) -> None:
+    def __init__(self, store: Store, board: Board, metrics: Metrics, publish: Callable[[Event], None]) -> None:
         self._store = store
+        self._metrics = metrics
         self._board = board
         self._publish = publish
         self._views = JobViews(store, board)
@@ -74,9 +76,7 @@ class JobQueue:
     def submit(self, admitted: Admitted, *, owner: str, priority: str, request_id: str | None) -> JobView:
         """Store a job durably, queue it, and return it; a repeated `request_id` returns the first one."""
         spec, job_id = admitted.spec, uuid.uuid4().hex
-        tasks = tuple(
-            TaskRecord(job_id, index, "queued", uuid.uuid4().hex, None, 0) for index in range(spec.count)
-        )
+        tasks = tuple(TaskRecord(job_id, index, "queued", uuid.uuid4().hex, None, 0) for index in range(spec.count))
         record = self._store.jobs.submit(
             JobRecord(
                 id=job_id,
@@ -303,6 +303,7 @@ class JobQueue:
             self._store.jobs.finish(job_id, status, error)
             self._board.close(job_id)
             record = self._store.jobs.get(job_id)
+        self._metrics.job_finished(status)
         self._tell(record)
         self._tell_queue()
 

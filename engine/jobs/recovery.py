@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import GenerationError
+from engine.images.formats import media_type
 from engine.images.scan import read_image_file
 from engine.jobs.snapshots import SnapshotStore
 from engine.protocol.jobs import ErrorView
@@ -15,7 +16,7 @@ from engine.store.store import Store
 MAX_ATTEMPTS = 3
 
 
-def recover(store: Store, snapshots: SnapshotStore, outputs: Path, media_types: dict[str, str]) -> int:
+def recover(store: Store, snapshots: SnapshotStore, outputs: Path) -> int:
     """Set unfinished jobs back to queued; adopt files whose row is missing; give up on jobs that kill the engine.
 
     Returns the number of jobs that go on. Called once, before the worker starts.
@@ -26,7 +27,7 @@ def recover(store: Store, snapshots: SnapshotStore, outputs: Path, media_types: 
         if job.status == "running" and store.jobs.count_attempt(job.id) >= MAX_ATTEMPTS:
             _give_up(store, job)
             continue
-        left = [task for task in job.tasks if not _settled(store, job, task, outputs, media_types)]
+        left = [task for task in job.tasks if not _settled(store, job, task, outputs)]
         if not left:
             made = any(task.status == "done" for task in store.jobs.get(job.id).tasks)
             store.jobs.finish(job.id, "done" if made else "canceled", None)
@@ -41,7 +42,7 @@ def recover(store: Store, snapshots: SnapshotStore, outputs: Path, media_types: 
     return going_on
 
 
-def _settled(store: Store, job: JobRecord, task: TaskRecord, outputs: Path, media_types: dict[str, str]) -> bool:
+def _settled(store: Store, job: JobRecord, task: TaskRecord, outputs: Path) -> bool:
     """Whether the picture needs nothing more; a finished file without a row gets its row here."""
     if task.status not in ("queued", "running"):
         return True
@@ -50,8 +51,7 @@ def _settled(store: Store, job: JobRecord, task: TaskRecord, outputs: Path, medi
     view = read_image_file(outputs / task.file_name)
     if view is None or view.id != task.image_id:
         return False
-    media_type = media_types[view.spec.output.format]
-    store.history.record(view, media_type=media_type, owner=job.owner, finish_task=True)
+    store.history.record(view, media_type=media_type(view.name), owner=job.owner)
     return True
 
 
@@ -70,5 +70,6 @@ def _give_up(store: Store, job: JobRecord) -> None:
 def resumed_notice(evaluations: int, total: int) -> Notice:
     """Tell that a picture went on from its snapshot."""
     return Notice(
-        code="resumed", message=f"The engine was restarted; the picture went on from {evaluations} of {total} evaluations."
+        code="resumed",
+        message=f"The engine was restarted; the picture went on from {evaluations} of {total} evaluations.",
     )

@@ -147,6 +147,8 @@ class Worker(threading.Thread):
                 self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
                 return RunningPicture(claim, context, resumed_at=done, counted=done)
         context = begin(bundle, job.spec, index, context_id=image_id, cache=self._bench.embeddings)
+        for notice in context.notices:
+            self._queue.notice(job.id, notice)
         return RunningPicture(claim, context, alone=job.id in self._tries)
 
     # --- advancing -------------------------------------------------------------------------------------------------
@@ -214,9 +216,7 @@ class Worker(threading.Thread):
         try:
             self._snapshots.write(picture.image_id, picture.context.snapshot().to_bytes())
         except StudioError as error:
-            self._queue.notice(
-                picture.job_id, Notice(code="setting_unsupported", message=str(error), level="warning")
-            )
+            self._queue.notice(picture.job_id, Notice(code="setting_unsupported", message=str(error), level="warning"))
         self._count(picture)
 
     def _count(self, picture: RunningPicture) -> None:
@@ -286,7 +286,7 @@ class Worker(threading.Thread):
             act()
         except Stopped:
             return False
-        except Exception as error:  # noqa: BLE001  the job guard: one of the three places
+        except Exception as error:
             log.exception("a job failed")
             self._fault(claims, as_studio_error(error))
             return False

@@ -259,7 +259,7 @@ class LocateAsset(Command[ImageFile]):
 
 
 class SearchHistory(Command[ImagePage]):
-    """The owner's pictures, newest first. `query` is plain words (every one must occur in prompt, model or infotext)."""
+    """The owner's pictures, newest first; every word of `query` must occur in prompt, model or infotext."""
 
     name = "search_history"
     query: str = ""

@@ -101,4 +101,4 @@ class GenerationSpec(Frozen):
     adapters: tuple[AdapterRef, ...] = ()
     controls: tuple[ControlUnit, ...] = ()
     output: OutputOptions = OutputOptions()
-    ext: dict[str, JsonValue] = {}
+    ext: dict[str, JsonValue] = Field(default_factory=dict)

@@ -30,9 +30,7 @@ def serve(
     leash: Callable[[threading.Event], None],
 ) -> int:
     """Serve on `listener` until a signal comes or the leash is let go. Returns the exit status."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         runtime = Runtime(load_settings(config, data=data))
@@ -49,7 +47,11 @@ def serve(
 async def _serve(listener: socket.socket, token: str, runtime: Runtime, stop: threading.Event) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(runtime, token), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            create_app(runtime, token),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
     )
     loop = asyncio.get_running_loop()

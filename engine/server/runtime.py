@@ -16,7 +16,6 @@ from engine.images.assets import AssetStore
 from engine.jobs.admission import Admission
 from engine.jobs.board import Board
 from engine.jobs.faults import as_studio_error
-from engine.jobs.finishing import MEDIA_TYPES
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import JobQueue
 from engine.jobs.recovery import recover
@@ -40,7 +39,7 @@ from engine.store.store import open_store
 
 log = logging.getLogger("easel.engine")
 
-VERSION = "Easel 0.1.0"
+VERSION = "0.1.0"
 BIN_DAYS = 30
 DAY = 86_400.0
 IMPORT_ALLOWANCE = 300.0
@@ -64,8 +63,8 @@ class Runtime:
         self.styles = StyleFile(settings.data_dir / "styles.csv")
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
-        recover(self.store, self.snapshots, settings.outputs_dir, MEDIA_TYPES)
-        self.queue = JobQueue(self.store, self.board, self.events.publish)
+        recover(self.store, self.snapshots, settings.outputs_dir)
+        self.queue = JobQueue(self.store, self.board, self.metrics, self.events.publish)
         self.dispatch = self._answers()
         self._stop_worker: Callable[[], None] | None = None
         self._worker_thread: threading.Thread | None = None
@@ -112,13 +111,11 @@ class Runtime:
             if self._stopping.is_set():
                 return
             workshop.worker.run()
-        except Exception as error:  # noqa: BLE001  process entry: one of the three places
+        except Exception as error:
             log.exception("the worker could not go on")
             fault = as_studio_error(error)
             self.state.move("failed", str(fault))
-            self.events.publish(
-                FaultReported(error=ErrorView(code=fault.code, message=fault.message, hint=fault.hint))
-            )
+            self.events.publish(FaultReported(error=ErrorView(code=fault.code, message=fault.message, hint=fault.hint)))
 
     def _housekeeping(self) -> None:
         """Once a day: empty the old part of the bin, copy the database. Hashes files in between."""
@@ -146,9 +143,7 @@ class Runtime:
                 LibraryAnswers(self.library, self.styles, publish).answers(),
                 PictureAnswers(AssetStore(settings.state_dir), self._tokens).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
-                EngineAnswers(
-                    self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq
-                ).answers(),
+                EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
             ]
         )
 

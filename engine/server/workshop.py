@@ -11,11 +11,10 @@ from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
 from engine.jobs.worker import Worker
 from engine.memory.pool import ModelPool
-from engine.pipeline.tokens import TokenCounter
-from engine.protocol.commands import TokenCount
 from engine.protocol.events import FaultReported
 from engine.protocol.jobs import ErrorView
 from engine.protocol.specs import GenerationSpec
+from engine.server.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from engine.server.runtime import Runtime

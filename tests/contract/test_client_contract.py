@@ -103,9 +103,7 @@ def test_the_same_spec_makes_the_same_picture_and_a_batch_changes_nothing(play: 
         first = await finished(client, batch.id)
         assert [image.seed for image in first.images] == [7, 8, 9]
         alone = await finished(client, (await client.call(SubmitJob(spec=first.images[2].spec))).id)
-        files = [
-            await client.call(LocateImage(image_name=image.name)) for image in (first.images[2], alone.images[0])
-        ]
+        files = [await client.call(LocateImage(image_name=image.name)) for image in (first.images[2], alone.images[0])]
         pixels = [Image.open(file.path).convert("RGB").tobytes() for file in files]
         assert pixels[0] == pixels[1]
 

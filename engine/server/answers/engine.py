@@ -47,6 +47,7 @@ class EngineAnswers:
 
     def metrics(self, command: GetMetrics) -> MetricsText:
         """Prometheus text."""
+        self._metrics.set_jobs(self._store.jobs.counts())
         return MetricsText(text=self._metrics.render())
 
     def get_value(self, command: GetValue) -> Value:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import StorageError
-from engine.images.scan import read_image_file
+from engine.images.scan import scan_folder
 from engine.protocol.commands import (
     DeleteImages,
     Done,
@@ -25,8 +24,6 @@ from engine.protocol.events import Event, HistoryChanged
 from engine.protocol.jobs import ImageView
 from engine.server.dispatch import Answers
 from engine.store.store import Store
-
-SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
 
 
 class HistoryAnswers:
@@ -85,32 +82,18 @@ class HistoryAnswers:
 
     def mark(self, command: MarkImage) -> ImageView:
         """Favourite and tags."""
-        view = self._store.history.mark(
-            command.image_id, command.owner, favourite=command.favourite, tags=command.tags
-        )
+        view = self._store.history.mark(command.image_id, command.owner, favourite=command.favourite, tags=command.tags)
         self._tell(command.owner, (command.image_id,), "changed")
         return view
 
     def rebuild(self, command: RebuildHistory) -> Done:
         """Read every picture under the outputs folder again."""
-        views = (read_image_file(file, name=_name(file, self._outputs)) for file in self._files())
-        count = self._store.history.replace_all_from((v for v in views if v is not None), owner=command.owner)
+        count = self._store.history.replace_all_from(scan_folder(self._outputs), owner=command.owner)
         self._tell(command.owner, (), "rebuilt")
         return Done(count=count)
 
-    def _files(self) -> list[Path]:
-        found: list[Path] = []
-        for folder, folders, names in os.walk(self._outputs):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
-        return sorted(found)
-
     def _tell(self, owner: str, ids: tuple[str, ...], action: str) -> None:
         self._publish(HistoryChanged(owner=owner, image_ids=ids, action=action))  # type: ignore[arg-type]
-
-
-def _name(file: Path, outputs: Path) -> str:
-    return file.relative_to(outputs).as_posix()
 
 
 def _move(source: Path, target: Path) -> None:
