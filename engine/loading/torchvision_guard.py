@@ -1,9 +1,9 @@
 """Let transformers be imported beside a torchvision whose operators do not fit the installed torch.
 
 Why: transformers (and controlnet-aux through timm) import torchvision when it is installed. Where its build does not
-match torch's (a CUDA torchvision beside a CPU torch, say) its library does not load, and `import torchvision` fails with
-"operator torchvision::nms does not exist". Easel needs none of those operators, so declaring the two that the import
-asks for is enough. Call `guard_torchvision()` before the first import of transformers, compel or controlnet_aux.
+match torch's (a CUDA torchvision beside a CPU torch, say) its library does not load, and `import torchvision` fails
+with "operator torchvision::nms does not exist". Easel needs none of those operators, so declaring the two that the
+import asks for is enough. Call `guard_torchvision()` before the first import of transformers, compel or controlnet_aux.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tiny real models of the Stable Diffusion classes: real code at a small size instead of mocks.
 
 `write_tiny_sd1`, `write_tiny_sd2` and `write_tiny_sdxl` write diffusers folders of random but seeded weights (equal
-bytes at every call); `write_single_file` writes the same weights in the original single-file layout. Latents have 4 channels
-and a quarter of the picture's side (the VAE halves twice), so 64 px pictures have 16×16 latents.
+bytes at every call); `write_single_file` writes the same weights in the original single-file layout. Latents have 4
+channels and a quarter of the picture's side (the VAE halves twice), so 64 px pictures have 16×16 latents.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""Components built without weights, filled with all of a file's weights, and refused when one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+
+from engine.errors import ModelFileError
+from engine.loading.torchvision_guard import guard_torchvision
+
+_DIFFUSERS = ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny")
+
+
+def build(part: str, config: Mapping[str, Any], source: str) -> torch.nn.Module:
+    """The component of `part` with every parameter on the meta device (no memory, no random numbers).
+
+    Args:
+        config: the component's config as in its config.json.
+        source: the model's name for the sentence of an error.
+
+    Raises:
+        ModelFileError: `model_file_unsupported`, the config names a class or shape that cannot be built.
+    """
+    guard_torchvision()
+    try:
+        with init_empty_weights(include_buffers=False):
+            module = _text_encoder(part, config) if part.startswith("text_encoder") else _diffusers(part, config)
+    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+        raise ModelFileError(
+            "model_file_unsupported", f"The settings of the {words(part)} of {source} cannot be used: {error}.", ""
+        ) from error
+    module.eval()
+    return module.requires_grad_(False)
+
+
+def fill(module: torch.nn.Module, state: dict[str, torch.Tensor], dtype: torch.dtype, part: str, source: str) -> None:
+    """Put the weights in, in `dtype`; weights that are stored in it already stay memory-mapped.
+
+    Raises:
+        ModelFileError: `model_parts_missing` (a weight is not there), `model_file_unsupported` (a shape differs).
+    """
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise ModelFileError(
+            "model_parts_missing",
+            f"{source} lacks {len(missing)} of the {len(wanted)} weights of its {words(part)}, “{missing[0]}” first.",
+            "The file is not complete: fetch it again, or choose another model.",
+        )
+    for name, weight in state.items():
+        if weight.shape != wanted[name].shape:
+            raise ModelFileError(
+                "model_file_unsupported",
+                f"The {words(part)} of {source} has another shape than its family: “{name}” is "
+                f"{_times(weight)} instead of {_times(wanted[name])}.",
+                "Easel cannot draw with this variant.",
+            )
+        state[name] = weight.to(dtype) if weight.is_floating_point() else weight
+    module.load_state_dict(state, strict=True, assign=True)
+    module.requires_grad_(False)
+
+
+def words(part: str) -> str:
+    """A part's name for a sentence."""
+    names = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "second text encoder"}
+    return names.get(part, part)
+
+
+def _text_encoder(part: str, config: Mapping[str, Any]) -> torch.nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    architecture = (config.get("architectures") or [""])[0]
+    projects = architecture == "CLIPTextModelWithProjection" or (not architecture and part == "text_encoder_2")
+    module: torch.nn.Module = (CLIPTextModelWithProjection if projects else CLIPTextModel)(CLIPTextConfig(**config))
+    return module
+
+
+def _diffusers(part: str, config: Mapping[str, Any]) -> torch.nn.Module:
+    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+
+    name = config.get("_class_name", "UNet2DConditionModel" if part == "unet" else "AutoencoderKL")
+    if name not in _DIFFUSERS:
+        raise ValueError(f"there is no way to draw with a {name} yet")
+    classes = {
+        "UNet2DConditionModel": UNet2DConditionModel,
+        "AutoencoderKL": AutoencoderKL,
+        "AutoencoderTiny": AutoencoderTiny,
+    }
+    module: torch.nn.Module = classes[name].from_config({**config, "_class_name": name})
+    return module
+
+
+def _times(tensor: torch.Tensor) -> str:
+    return "×".join(str(side) for side in tensor.shape) or "a number"
