@@ -27,14 +27,13 @@ def prompt_box() -> PromptBox:
         max_lines=12,
         max_length=PROMPT_LIMIT,
         elem_id="easel-prompt",
-        autofocus=True,
     )
     tokens = note(elem_id="easel-tokens", kind="tokens")
     live("easel-examples")
     negative_prompt = gr.Textbox(
         label="Negative prompt",
-        info="What the picture should not show. Has no effect at guidance 1.",
-        placeholder="Leave empty unless something unwanted keeps appearing",
+        info="What should not be in it. No effect at guidance 1.",
+        placeholder="Usually empty",
         lines=1,
         max_lines=8,
         max_length=PROMPT_LIMIT,

@@ -23,16 +23,19 @@ def seed_box() -> SeedBox:
         seed = gr.Textbox(
             value="",
             label="Seed",
-            info="Empty: a new one each time. The same seed and settings make the same picture.",
+            info="Empty: a new one each time.",
             placeholder="random",
             max_length=10,
             elem_id="easel-seed",
             min_width=140,
             scale=10,
         )
-        with gr.Row(elem_classes="easel-tools", scale=0):
-            random = gr.Button("Random", size="sm", elem_id="easel-seed-random", min_width=0, scale=0)
-            reuse = gr.Button("Reuse", size="sm", elem_id="easel-seed-reuse", min_width=0, scale=0)
+        random = gr.Button(
+            "Random", size="sm", elem_id="easel-seed-random", elem_classes="easel-beside", min_width=0, scale=0
+        )
+        reuse = gr.Button(
+            "Reuse", size="sm", elem_id="easel-seed-reuse", elem_classes="easel-beside", min_width=0, scale=0
+        )
     random.click(None, None, [seed], js="() => ''", queue=False, api_visibility="private")
     reuse.click(
         None, [seed], [seed], js="(seed) => String(window.easel?.seedOnStage() ?? seed)", queue=False, api_visibility="private"
@@ -44,7 +47,7 @@ def seed_box() -> SeedBox:
             minimum=COUNT_RANGE[0],
             maximum=COUNT_RANGE[1],
             label="Pictures",
-            info="Each takes the next seed.",
+            info="Seeds count up.",
             elem_id="easel-count",
             min_width=120,
         )
@@ -54,7 +57,7 @@ def seed_box() -> SeedBox:
             minimum=BATCH_RANGE[0],
             maximum=BATCH_RANGE[1],
             label="At once",
-            info="Faster together, more memory.",
+            info="Faster, more memory.",
             elem_id="easel-batch",
             min_width=120,
         )

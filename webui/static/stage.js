@@ -206,9 +206,11 @@ class Stage extends HTMLElement {
 
   slots() {
     const slots = [];
-    for (const job of live.newestFirst()) {
+    // What is being painted first, then what was made; what waits stands in the queue panel.
+    const jobs = live.newestFirst();
+    for (const job of [...jobs.filter((one) => one.status === "running"), ...jobs.filter(finished)]) {
       const images = new Map(imagesOf(job).map((image) => [image.job_index, image]));
-      const open = job.status === "running" || job.status === "queued";
+      const open = job.status === "running";
       for (let index = 0; index < job.spec.count && slots.length < STRIP_LENGTH; index += 1) {
         const image = images.get(index);
         if (image) slots.push({ job, index, image, state: "done" });
@@ -219,7 +221,7 @@ class Stage extends HTMLElement {
   }
 
   slotButton({ job, index, image, state }) {
-    const label = image ? `Picture, seed ${image.seed}` : state === "queued" ? "Waiting in the queue" : "Being painted";
+    const label = image ? `Picture, seed ${image.seed}` : "Being painted";
     const button = h("button", {
       type: "button",
       class: "easel-thumb",

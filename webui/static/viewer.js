@@ -72,13 +72,14 @@ function draw() {
   const close = tool("close", "Close", () => dialog.close());
   close.classList.add("easel-viewer-close");
   const hadFocus = dialog.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-  dialog.querySelector(".easel-viewer-side").replaceChildren(
+  const side = [
     h("header", {}, h("span", { class: "easel-quiet", text: when(image.created_at) }), close),
     h("p", { class: "easel-viewer-prompt", text: image.spec.prompt || "No prompt" }),
     image.spec.negative_prompt ? h("p", { class: "easel-quiet", text: `Not: ${image.spec.negative_prompt}` }) : null,
     pictureTools(image, { after }),
     facts(image),
-  );
+  ];
+  dialog.querySelector(".easel-viewer-side").replaceChildren(...side.filter(Boolean));
   if (hadFocus) [...dialog.querySelectorAll("button")].find((button) => button.getAttribute("aria-label") === hadFocus)?.focus();
 }
 
