@@ -24,7 +24,10 @@ _PATIENCE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The studio that uses a data folder. `url` is empty for a run without a page; `started` in seconds since the epoch."""
+    """The studio that uses a data folder.
+
+    `url` is empty for a run without a page; `started` in seconds since the epoch.
+    """
 
     url: str
     pid: int
@@ -110,13 +113,12 @@ def current_holder(state_dir: Path, name: str = FILE_NAME) -> LockHolder | None:
     """The studio that uses this data folder now, or None. Never waits, creates nothing."""
     path = state_dir / name
     try:
-        handle = open(path, "r+b", buffering=0)
+        with open(path, "r+b", buffering=0) as handle:
+            if platform.try_lock(handle):
+                platform.unlock(handle)
+                return None
     except OSError:
         return None
-    with handle:
-        if platform.try_lock(handle):
-            platform.unlock(handle)
-            return None
     return _read(path)
 
 
