@@ -1,8 +1,8 @@
 """What the engine half of an extension may add: the whole surface of host API 1, so that its names are settled now.
 
 An extension's `engine_side.py` has `register(host)` and gets an `EngineHost`. Nothing of it is built yet: every method
-says so with a `SpecError` of code `not_built_yet`, and the extension's other half works on. docs/extensions.md lists each
-method with what it will do; a test keeps that list complete.
+says so with a `SpecError` of code `not_built_yet`, and the extension's other half works on. docs/extensions.md lists
+each method with what it will do; a test keeps that list complete.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds, checks and imports extensions. A broken one becomes a card with the reason, never a broken studio.
 
 An extension is a folder `extensions/<id>/` with an `extension.toml` and an entry file (usually `ui.py`) that has
-`register(host)`. The folder is imported as a package of its own, so an id with a hyphen works, and `from . import x` too.
+`register(host)`. The folder is imported as a package of its own, so an id with a hyphen works, and `from . import x`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,7 +87,7 @@ def guard(action: Callable[[], Any]) -> tuple[str, str]:
         action()
     except StudioError as error:
         return str(error), _place(error)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the extension guard
         return f"{type(error).__name__}: {error}".rstrip(": ") + ".", _place(error)
     return "", ""
 
@@ -105,21 +105,21 @@ def _load_one(
         manifest = read_manifest(folder)
     except ConfigError as error:
         return ExtensionCard(folder.name, folder.name, state="broken", reason=str(error), detail=MANIFEST)
-    known = {"id": manifest.id, "name": manifest.name, "version": manifest.version, "description": manifest.description}
+    card = ExtensionCard(manifest.id, manifest.name, manifest.version, manifest.description)
     if manifest.id in seen:
         reason = f"Another extension, in the folder “{seen[manifest.id]}”, already has the id “{manifest.id}”."
-        return ExtensionCard(**known, state="broken", reason=f"{reason} Give this one another id.", detail=folder.name)
+        return replace(card, state="broken", reason=f"{reason} Give this one another id.", detail=folder.name)
     seen[manifest.id] = folder.name
     if safe_mode:
-        return ExtensionCard(**known, state="off", reason="Easel was started with --safe-mode: no extension is loaded.")
+        return replace(card, state="off", reason="Easel was started with --safe-mode: no extension is loaded.")
     if manifest.id in disabled:
-        return ExtensionCard(**known, state="off", reason="Switched off in config.toml, [extensions] disabled.")
+        return replace(card, state="off", reason="Switched off in config.toml, [extensions] disabled.")
     host = ExtensionHost(manifest.id, manifest.name)
     reason, detail = guard(lambda: _register(folder, manifest, host))
     if reason:
-        return ExtensionCard(**known, state="broken", reason=reason, detail=detail)
+        return replace(card, state="broken", reason=reason, detail=detail)
     note = "Its engine half is not loaded: that is not built yet." if manifest.engine else ""
-    return LoadedExtension(ExtensionCard(**known, reason=note, adds=_adds(host)), host)
+    return LoadedExtension(replace(card, reason=note, adds=_adds(host)), host)
 
 
 def read_manifest(folder: Path) -> Manifest:

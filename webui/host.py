@@ -1,8 +1,8 @@
 """What a tab sees, and what an extension may add to the studio: the web half of the host API, version 1.
 
-Core tabs and extensions go through the same door. A tab is a `TabSpec`; its `build` is called once, inside the page, with
-a `TabContext`. An extension's `ui.py` has `register(host)` and calls the methods of `ExtensionHost`. The engine half lives
-in `engine/host.py`. docs/extensions.md describes every method; a test keeps it complete.
+Core tabs and extensions go through the same door. A tab is a `TabSpec`; its `build` is called once, inside the page,
+with a `TabContext`. An extension's `ui.py` has `register(host)` and calls the methods of `ExtensionHost`. The engine
+half lives in `engine/host.py`. docs/extensions.md describes every method; a test keeps it complete.
 """
 
 from __future__ import annotations
@@ -15,12 +15,26 @@ from engine.client.base import EngineClient
 from engine.errors import SpecError
 from engine.protocol.commands import LOCAL_OWNER, GetValue, SetValue
 from engine.settings import Settings
+from webui.components.bridge import PageBridge, Reply
 
 if TYPE_CHECKING:
     import gradio as gr
     from gradio.components import Component
 
-    from webui.components.bridge import PageBridge
+__all__ = [
+    "HOST_API",
+    "UI_METHODS",
+    "ExtensionCard",
+    "ExtensionHost",
+    "HostMethod",
+    "PageBridge",
+    "PanelSpec",
+    "Reply",
+    "SettingField",
+    "SettingGroup",
+    "TabContext",
+    "TabSpec",
+]
 
 HOST_API = 1
 
@@ -107,8 +121,8 @@ class TabContext:
     """All that a tab sees.
 
     Attributes:
-        client: the window to the engine; `await context.client.call(Command)`. Only inside event handlers: while the page
-            is built the engine may still be starting.
+        client: the window to the engine; `await context.client.call(Command)`. Only inside event handlers: while the
+            page is built the engine may still be starting.
         settings: config.toml.
         page: messages between Python and the page script (set while the studio is built).
         panels, setting_groups, cards: what extensions added, for the tabs that show it.

@@ -1,12 +1,12 @@
 """Builds the page: the bar, the core tabs and the extensions' tabs, all through the same TabSpec.
 
-`build_studio` makes the Blocks; `mount_options` are the keyword arguments for `gr.mount_gradio_app` that give it its look
-and its script. Static files lie in `STATIC_DIR` and are expected under `/static/`.
+`build_studio` makes the Blocks; `mount_options` are the keyword arguments for `gr.mount_gradio_app` that give it its
+look and its script. Static files lie in `STATIC_DIR` and are expected under `/static/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import gradio as gr
 from engine.settings import ROOT, Settings
 from webui.components.bridge import PageBridge
 from webui.components.live import live
+from webui.context import Discretion, private_folders
 from webui.extension_loader import ExtensionScan, load_extensions
-from webui.guarded_build import build_guarded
+from webui.gate import is_local
+from webui.guarded_build import build_apart
 from webui.host import TabContext, TabSpec
 from webui.tabs import extensions, history, settings, txt2img
 from webui.theme import studio_theme
@@ -57,7 +59,7 @@ def build_studio(
         owners.update({tab.id: extension.host.id for tab in extension.host.tabs})
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         # The first component: everything else may be wired to it.
-        context.page = PageBridge(context.client, context.owner)
+        context.page = PageBridge(_cleaner(context.settings))
         live("easel-bar", elem_id="easel-bar-block")
         with gr.Tabs(elem_id="easel-tabs"):
             for tab in sorted([*core, *added], key=lambda tab: tab.order):
@@ -66,18 +68,25 @@ def build_studio(
 
 
 def _place(context: TabContext, tab: TabSpec, extension: str | None) -> None:
-    """One tab. An extension's tab is built first and placed only when it is whole."""
-    if extension is None:
-        with gr.Tab(tab.title, id=tab.id, elem_id=f"easel-tab-{tab.id}", render_children=True):
-            tab.build(context)
+    """One tab. An extension's tab is built apart and placed only when it is whole."""
+    piece = build_apart(context, extension, lambda: tab.build(context)) if extension else None
+    if extension and piece is None:
         return
-
-    def build() -> bool:
-        with gr.Tab(tab.title, id=tab.id, elem_id=f"easel-tab-{tab.id}", render_children=True):
+    with gr.Tab(tab.title, id=tab.id, elem_id=f"easel-tab-{tab.id}", render_children=True):
+        if piece:
+            piece.place()
+        else:
             tab.build(context)
-        return True
 
-    build_guarded(context, extension, build)
+
+def _cleaner(config: Settings) -> Callable[[gr.Request, str], str]:
+    """Texts that go to another machine do not name this machine's folders."""
+    discretion = Discretion(private_folders(config))
+
+    def clean(request: gr.Request, text: str) -> str:
+        return text if is_local(request.request.scope) else discretion.clean(text)
+
+    return clean
 
 
 def mount_options(config: Settings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The page bridge: how Python handlers and the page script talk to each other.
 
 One hidden `gr.HTML` carries both ways. Python → page: a handler wired with `bridge.on(…)` may return messages (a queued
-job, an error, a sentence to show). Page → Python: `easel.send(kind, data)` fires an event for handlers that asked for
-`kind`, and `easel.call(name, fields)` carries out a command of the protocol and returns its answer.
+job, an error, a sentence to show). Page → Python: `easel.signal(kind, data)` fires an event for the handlers of that
+kind. What is done to jobs and pictures does not pass here: the page script uses /api/v1 for it.
 """
 
 from __future__ import annotations
@@ -16,26 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine.client.base import EngineClient
-from engine.errors import SpecError, StudioError
-from engine.protocol.commands import COMMANDS
-
-# What the page script may ask for. Submitting goes through the form, so that what a person sees is what runs.
-PAGE_COMMANDS: frozenset[str] = frozenset(
-    {
-        "get_job",
-        "list_jobs",
-        "cancel_job",
-        "search_history",
-        "get_image",
-        "delete_images",
-        "restore_images",
-        "mark_image",
-        "rebuild_history",
-        "get_status",
-        "list_models",
-    }
-)
+from engine.errors import StudioError
 
 # What the page script may tell: the form's own script events. Each is an event of the bridge component.
 SIGNALS: tuple[str, ...] = ("attach", "recall", "example", "remedy", "library", "picture")
@@ -47,7 +28,6 @@ const ready = (then) => {
 };
 ready(() => window.easel.attachBridge({
   send: (kind, data) => { if (signals.includes(kind)) trigger(kind, {data: data ?? null}); },
-  command: (request) => server.command(request),
 }));
 watch('value', () => ready(() => window.easel.receive(props.value)));
 """.replace("SIGNALS", json.dumps(SIGNALS))
@@ -62,24 +42,27 @@ class Reply:
 
 
 class PageBridge:
-    """Made once by build_studio, before the tabs; `context.bridge()` gives it to them."""
+    """Made once by build_studio, before the tabs; `context.bridge()` gives it to them.
 
-    def __init__(self, client: EngineClient, owner: Callable[[gr.Request | None], str]) -> None:
-        self._client = client
-        self._owner = owner
+    Args:
+        clean: takes this machine's folders out of a text that goes to another machine.
+    """
+
+    def __init__(self, clean: Callable[[gr.Request, str], str]) -> None:
+        self._clean = clean
         self._numbers = itertools.count(1)
         self.component = gr.HTML(
             value="",
             html_template="<span></span>",
             js_on_load=_ON_LOAD,
-            server_functions=[self._command_function()],
             elem_id="easel-bridge",
             elem_classes="easel-hidden",
         )
 
-    def message(self, *parts: dict[str, Any]) -> str:
+    def _message(self, request: gr.Request, *parts: dict[str, Any]) -> str:
         """The value that carries messages to the page; numbered, so that equal messages arrive twice."""
-        return json.dumps({"n": next(self._numbers), "messages": list(parts)}, ensure_ascii=False)
+        text = json.dumps({"n": next(self._numbers), "messages": list(parts)}, ensure_ascii=False)
+        return self._clean(request, text)
 
     def on(
         self,
@@ -97,7 +80,7 @@ class PageBridge:
         """
 
         async def run(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-            return await self._answer(handler, (*values, request), len(outputs))
+            return await self._answer(handler, values, request, len(outputs))
 
         self._wire(event, run, inputs, outputs, trigger_mode)
 
@@ -108,20 +91,22 @@ class PageBridge:
 
         async def run(event: gr.EventData, request: gr.Request, *values: Any) -> tuple[Any, ...]:
             data = (getattr(event, "_data", None) or {}).get("data")
-            return await self._answer(handler, (data, *values, request), len(outputs))
+            return await self._answer(handler, (data, *values), request, len(outputs))
 
         self._wire(getattr(self.component, kind), run, inputs, outputs, "multiple")
 
-    async def _answer(self, handler: Callable[..., Any], arguments: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    async def _answer(
+        self, handler: Callable[..., Any], arguments: tuple[Any, ...], request: gr.Request, count: int
+    ) -> tuple[Any, ...]:
         try:
-            answer = handler(*arguments)
+            answer = handler(*arguments, request)
             if inspect.isawaitable(answer):
                 answer = await answer
         except StudioError as error:
-            return (*(gr.skip() for _ in range(count)), self.message({"kind": "error", **error.to_wire()}))
+            return (*(gr.skip() for _ in range(count)), self._message(request, {"kind": "error", **error.to_wire()}))
         reply = answer if isinstance(answer, Reply) else Reply(_as_tuple(answer, count))
         values = reply.values or tuple(gr.skip() for _ in range(count))
-        return (*values, self.message(*reply.messages) if reply.messages else gr.skip())
+        return (*values, self._message(request, *reply.messages) if reply.messages else gr.skip())
 
     def _wire(
         self,
@@ -141,23 +126,6 @@ class PageBridge:
             trigger_mode=mode,
             api_visibility="private",
         )
-
-    def _command_function(self) -> Callable[..., Any]:
-        async def command(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-            """Carry out a command for the page script; the owner comes from the login, never from the page."""
-            name = str(asked.get("name", ""))
-            try:
-                if name not in PAGE_COMMANDS:
-                    raise SpecError("bad_request", f"The page may not call “{name}”.")
-                fields = {**(asked.get("fields") or {}), "owner": self._owner(request)}
-                reply = await self._client.call(COMMANDS[name].model_validate(fields))
-                return {"reply": reply.model_dump(mode="json", by_alias=True)}
-            except StudioError as error:
-                return error.to_wire()
-            except ValueError as error:
-                return SpecError("bad_request", f"“{name}” was asked in a way that cannot be read: {error}").to_wire()
-
-        return command
 
 
 def _as_tuple(answer: Any, count: int) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The form of Text to image: all its widgets by name, and what happens when a person uses them.
 
-Every handler is short and goes through the engine client. `values` are form values in the order of FIELDS, followed by the
-fields of the extensions' panels.
+Every handler is short and goes through the engine client. `values` are form values in the order of FIELDS, followed by
+the fields of the extensions' panels.
 """
 
 from __future__ import annotations

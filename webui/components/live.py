@@ -23,7 +23,9 @@ def live(element: str, *, elem_id: str | None = None, **attributes: str) -> gr.H
     if element not in LIVE_ELEMENTS:
         raise AssertionError(f"There is no live element {element!r}.")
     words = "".join(f' {name}="{value}"' for name, value in attributes.items())
-    return gr.HTML(html_template=f"<{element}{words}></{element}>", js_on_load=None, apply_default_css=False, elem_id=elem_id)
+    return gr.HTML(
+        html_template=f"<{element}{words}></{element}>", js_on_load=None, apply_default_css=False, elem_id=elem_id
+    )
 
 
 def note(text: str = "", *, elem_id: str | None = None, kind: str = "hint") -> gr.HTML:

@@ -38,7 +38,12 @@ def seed_box() -> SeedBox:
         )
     random.click(None, None, [seed], js="() => ''", queue=False, api_visibility="private")
     reuse.click(
-        None, [seed], [seed], js="(seed) => String(window.easel?.seedOnStage() ?? seed)", queue=False, api_visibility="private"
+        None,
+        [seed],
+        [seed],
+        js="(seed) => String(window.easel?.seedOnStage() ?? seed)",
+        queue=False,
+        api_visibility="private",
     )
     with gr.Row(elem_classes="easel-line"):
         count = gr.Number(

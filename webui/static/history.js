@@ -1,6 +1,6 @@
 // The history: all pictures, newest first, found by words; more arrive as one scrolls.
 
-import { command } from "./api.js";
+import { api } from "./api.js";
 import { h, icon, pictureUrl, shorten, tool } from "./dom.js";
 import { live } from "./live.js";
 import { deletePictures, toggleFavourite } from "./pictures.js";
@@ -71,7 +71,7 @@ class History extends HTMLElement {
     const turn = ++this.asked;
     let page;
     try {
-      page = await command("search_history", this.query(), { quiet: !live.connected });
+      page = await api.searchHistory(this.query(), { quiet: !live.connected });
     } catch {
       return;
     }
@@ -90,7 +90,7 @@ class History extends HTMLElement {
     this.loading = true;
     const turn = this.asked;
     try {
-      const page = await command("search_history", { ...this.query(), cursor: this.cursor });
+      const page = await api.searchHistory({ ...this.query(), cursor: this.cursor });
       if (turn !== this.asked) return [];
       this.cursor = page.next_cursor;
       const fresh = page.images.filter((image) => !this.images.some((known) => known.id === image.id));
@@ -199,7 +199,7 @@ class History extends HTMLElement {
   async rebuild() {
     this.rebuildButton.disabled = true;
     try {
-      const { count } = await command("rebuild_history");
+      const { count } = await api.rebuildHistory();
       say(count === 0 ? "All pictures in the outputs folder are known already." : `${count} pictures read in from their files.`);
       await this.reload();
     } finally {

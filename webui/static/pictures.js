@@ -1,25 +1,25 @@
 // Things one can do with a finished picture, used by the stage, the viewer and the history.
 
-import { command, signal } from "./api.js";
+import { api, signal } from "./api.js";
 import { h, pictureUrl, tool } from "./dom.js";
 import { live } from "./live.js";
 import { say } from "./say.js";
 
 export async function deletePictures(images) {
   const ids = images.map((image) => image.id);
-  await command("delete_images", { image_ids: ids });
+  await api.deletePictures(ids);
   live.on_history({ image_ids: ids, action: "deleted" });
   say(ids.length === 1 ? "Picture deleted." : `${ids.length} pictures deleted.`, {
     action: "Undo",
     onAction: async () => {
-      await command("restore_images", { image_ids: ids });
+      await api.restorePictures(ids);
       live.on_history({ image_ids: ids, action: "restored" });
     },
   });
 }
 
 export async function toggleFavourite(image) {
-  const marked = await command("mark_image", { image_id: image.id, favourite: !image.favourite });
+  const marked = await api.markPicture(image.id, !image.favourite);
   live.replaceImage(marked);
   return marked;
 }

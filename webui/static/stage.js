@@ -1,6 +1,6 @@
 // The stage: what is being painted now, or the picture last made, large; beneath it all recent pictures.
 
-import { command, signal } from "./api.js";
+import { api, signal } from "./api.js";
 import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
 import { finished, live } from "./live.js";
 import { applyScaling, pictureTools, scaling } from "./pictures.js";
@@ -244,7 +244,7 @@ class Stage extends HTMLElement {
     if (!job) return;
     this.skipped.add(`${job.id}:${index}`);
     this.chosen = null;
-    command("cancel_job", { job_id: job.id, job_index: index }).catch(() => {});
+    api.skipPicture(job.id, index).catch(() => {});
     this.redraw();
   }
 
@@ -287,7 +287,7 @@ export function recentImages() {
 }
 
 export function cancelJob(job) {
-  if (job && !finished(job)) command("cancel_job", { job_id: job.id }).catch(() => {});
+  if (job && !finished(job)) api.cancelJob(job.id).catch(() => {});
 }
 
 export const stage = () => Stage.current ?? null;

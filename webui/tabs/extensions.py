@@ -25,5 +25,6 @@ def build(context: TabContext) -> None:
         value=lambda: extension_cards(context.cards),
         html_template="${value}",
         js_on_load=None,
+        apply_default_css=False,
         elem_id="easel-extension-cards",
     )

@@ -21,11 +21,17 @@ def build(context: TabContext) -> None:
     for group in context.setting_groups:
         _group(context, group)
     gr.Markdown(
-        "The studio's settings, as they are in force. They are changed in `config.toml`, which explains each; start Easel "
-        "again afterwards.",
+        "The studio's settings, as they are in force. They are changed in `config.toml`, which explains each; start "
+        "Easel again afterwards.",
         elem_classes="easel-lead",
     )
-    gr.HTML(value=settings_table(context.settings), html_template="${value}", js_on_load=None, elem_id="easel-settings")
+    gr.HTML(
+        value=settings_table(context.settings),
+        html_template="${value}",
+        js_on_load=None,
+        apply_default_css=False,
+        elem_id="easel-settings",
+    )
 
 
 def _group(context: TabContext, group: SettingGroup) -> None:

@@ -16,7 +16,7 @@ from webui.components.restore_box import RestoreBox, restore_box
 from webui.components.sampler_picker import SamplerPicker, sampler_picker
 from webui.components.seed_box import seed_box
 from webui.components.size_picker import size_picker
-from webui.guarded_build import build_guarded
+from webui.guarded_build import build_apart
 from webui.host import PanelSpec, TabContext, TabSpec
 
 
@@ -114,4 +114,8 @@ def _panel(context: TabContext, panel: PanelSpec) -> Mapping[str, Any] | None:
             raise TypeError("a panel's build must return its fields by name")
         return fields
 
-    return build_guarded(context, panel.extension, build_panel)
+    piece = build_apart(context, panel.extension, build_panel)
+    if piece is None:
+        return None
+    piece.place()
+    return piece.result
