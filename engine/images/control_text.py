@@ -9,7 +9,7 @@ from collections.abc import Mapping
 # not begin another field stay in the value, so `lineart_standard (from white bg & black line)` survives.
 _FIELD = re.compile(r"(?:^|, )([A-Z][\w\- ]{1,60}+):\s?")
 _OLD_FORM = re.compile(
-    r"(?:^|, )(preprocessor|model|weight|starting/ending|resize mode|pixel perfect|control mode|preprocessor params):\s?"
+    r"(?:^|, )(preprocessor|model|weight|starting/ending|resize mode|pixel perfect|control mode|preprocessor params):"
 )
 _OLD_NAMES = {
     "preprocessor": "Module",

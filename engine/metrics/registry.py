@@ -1,7 +1,7 @@
 """Metrics: what the engine counts, in Prometheus' text format.
 
-Its own `CollectorRegistry`, so that several engines in one process (tests) do not share numbers. Names and labels are
-listed in docs/rest.md's `/metrics`; percentiles come from the histograms. Safe from every thread.
+Its own `CollectorRegistry`, so that several engines in one process (tests) do not share numbers. Percentiles
+come from the histograms. Safe from every thread.
 """
 
 from __future__ import annotations

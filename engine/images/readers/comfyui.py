@@ -45,14 +45,15 @@ class ComfyReader:
 
 def _draft(graph: _Graph, sampler: Node, carrier: Carrier) -> Draft:
     # SamplerCustomAdvanced has its prompts behind a guider.
-    inputs = (sampler if "positive" in sampler["inputs"] else graph.before(sampler, "positive") or sampler)["inputs"]
+    guider = sampler if "positive" in sampler["inputs"] else graph.before(sampler, "positive") or sampler
+    inputs = guider["inputs"]
     latent = graph.empty_latent(sampler)
     size = latent["inputs"] if latent else {}
     name, schedule = titles(
         as_text(graph.value(sampler, "sampler_name")) or _upstream_text(graph, sampler, "sampler_name"),
         as_text(graph.value(sampler, "scheduler")) or _upstream_text(graph, sampler, "scheduler"),
     )
-    tags, adapters = _adapters(graph, sampler)
+    tags, adapters = _adapters(graph, guider)
     skip = graph.first(inputs.get("positive"), lambda node: "stop_at_clip_layer" in node["inputs"])
     stop = as_number(skip["inputs"]["stop_at_clip_layer"]) if skip else None
     seed = graph.value(sampler, "noise_seed")
@@ -66,7 +67,7 @@ def _draft(graph: _Graph, sampler: Node, carrier: Carrier) -> Draft:
         height=graph.value({"inputs": size}, "height") or carrier.height,
         sampler=name,
         schedule=schedule,
-        model=model_name(_upstream_text(graph, sampler, "ckpt_name", "model")),
+        model=model_name(_upstream_text(graph, guider, "ckpt_name", "model")),
         vae=_vae(graph),
         clip_skip=round(-stop) if stop is not None and -100 < stop < 0 else None,
         adapters=adapters,

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from engine.errors import SpecError
 from engine.images.control_text import parse_control_unit, write_control_unit
 from engine.images.draft import Lookups
-from engine.images.infotext import _PAIR, parse_infotext, quote, spec_from_infotext, unquote, write_infotext, write_pairs
+from engine.images.infotext import (
+    _PAIR,
+    parse_infotext,
+    quote,
+    spec_from_infotext,
+    unquote,
+    write_infotext,
+    write_pairs,
+)
 from engine.protocol.specs import AdapterRef, GenerationSpec
 from engine.sampling.table import canonical, from_a1111, sampler_views
 from tests.engine.images.spec_strategies import infotext_specs
@@ -96,7 +104,9 @@ def test_example_2_keeps_both_control_units_in_the_notices_and_all_their_fields(
 def test_control_values_with_commas_and_the_older_form_are_read() -> None:
     unit = parse_control_unit("Module: lineart, from white bg & black line, Model: x, Weight: 1")
     assert unit == {"Module": "lineart, from white bg & black line", "Model": "x", "Weight": "1"}
-    old = "preprocessor: canny, model: control_canny [1], weight: 1, starting/ending: (0, 0.7), resize mode: Just Resize"
+    old = (
+        "preprocessor: canny, model: control_canny [1], weight: 1, starting/ending: (0, 0.7), resize mode: Just Resize"
+    )
     assert parse_control_unit(old) == {
         "Module": "canny",
         "Model": "control_canny [1]",
@@ -123,7 +133,9 @@ SPEC = GenerationSpec(
 
 
 def write(spec: GenerationSpec, model: str = "dreamshaper_8") -> str:
-    return write_infotext(spec, model_title=model, model_hash="879db523c3" * 6, version="0.1.0", samplers=sampler_views())
+    return write_infotext(
+        spec, model_title=model, model_hash="879db523c3" * 6, version="0.1.0", samplers=sampler_views()
+    )
 
 
 def test_the_text_is_exact() -> None:
@@ -162,9 +174,21 @@ def test_hashes_of_several_resources_are_civitais_raw_object_and_do_not_tear_the
     fields = parse_infotext(text)
     assert json.loads(fields["Hashes"])["lora:ink"] == "0123456789"
     assert list(fields) == [
-        "Prompt", "Negative prompt", "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size-1", "Size-2",
-        "Model hash", "Model", "RNG", "Version", "Hashes",
-    ]  # fmt: skip
+        "Prompt",
+        "Negative prompt",
+        "Steps",
+        "Sampler",
+        "Schedule type",
+        "CFG scale",
+        "Seed",
+        "Size-1",
+        "Size-2",
+        "Model hash",
+        "Model",
+        "RNG",
+        "Version",
+        "Hashes",
+    ]
 
 
 @given(infotext_specs())
@@ -190,7 +214,9 @@ def test_unquote_reverses_quote(value: str) -> None:
     assert unquote(quote(value)) == value
 
 
-@pytest.mark.parametrize(("value", "quoted"), [("a", False), ("a,b", True), ("a:b", True), ("a\nb", True), ("a b", False)])
+@pytest.mark.parametrize(
+    ("value", "quoted"), [("a", False), ("a,b", True), ("a:b", True), ("a\nb", True), ("a b", False)]
+)
 def test_only_values_with_marks_are_quoted(value: str, quoted: bool) -> None:
     assert (quote(value) != value) == quoted
 
@@ -252,7 +278,18 @@ def test_what_cannot_be_restored_is_told() -> None:
     assert (spec.steps, spec.guidance, spec.width, spec.height) == (150, 1.0, 512, 4096)
     assert (spec.seed, spec.sampler) == (2**32 - 1, None)
     told = " | ".join(notice.message for notice in recipe.notices)
-    for words in ("900", "0.5", "513", "10000", "Restart", "Hires upscale", "detailer", "Foo", "GPU", "18446744073709551615"):
+    for words in (
+        "900",
+        "0.5",
+        "513",
+        "10000",
+        "Restart",
+        "Hires upscale",
+        "detailer",
+        "Foo",
+        "GPU",
+        "18446744073709551615",
+    ):
         assert words in told
     assert recipe.spec == GenerationSpec.model_validate(spec.model_dump())
 

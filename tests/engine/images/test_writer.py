@@ -35,9 +35,19 @@ def picture(width: int = 24, height: int = 16) -> Image.Image:
 
 def view_of(spec: GenerationSpec, infotext: str = "") -> ImageView:
     return ImageView(
-        id="0123456789abcdef0123456789abcdef", job_id="job", job_index=3, name="n.png", url="/outputs/n.png",
-        seed=spec.seed or 0, width=24, height=16, created_at=1700000000.5, spec=spec, infotext=infotext, seconds=1.5,
-    )  # fmt: skip
+        id="0123456789abcdef0123456789abcdef",
+        job_id="job",
+        job_index=3,
+        name="n.png",
+        url="/outputs/n.png",
+        seed=spec.seed or 0,
+        width=24,
+        height=16,
+        created_at=1700000000.5,
+        spec=spec,
+        infotext=infotext,
+        seconds=1.5,
+    )
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
@@ -76,7 +86,7 @@ def test_png_pixels_and_chunks_are_those_that_other_tools_read() -> None:
     assert opened.info["easel"] == "{}"
     assert opened.tobytes() == picture().tobytes()
     assert b"tEXtparameters\0a cat" in data
-    assert "iTXtparameters".encode() in encode_image(picture(), infotext="猫", spec_json="{}", options=OutputOptions())
+    assert b"iTXtparameters" in encode_image(picture(), infotext="猫", spec_json="{}", options=OutputOptions())
 
 
 @pytest.mark.parametrize("image_format", ["webp", "jpeg"])
@@ -156,7 +166,9 @@ def test_a_file_where_the_folder_should_be_is_a_storage_error(tmp_path: Path) ->
         write(tmp_path / "outputs" / "a.png")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root on Linux to mount a small disk")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root on Linux to mount a small disk"
+)
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
