@@ -37,7 +37,9 @@ def new_image(prompt: str = "a red fox", *, created_at: float | None = None, **c
     """A finished picture."""
     image_id = changes.pop("id", None) or uuid.uuid4().hex
     name = changes.pop("name", f"starter_{image_id}.png")
-    spec = GenerationSpec(prompt=prompt, negative_prompt=changes.pop("negative", ""), model=changes.pop("model", "starter"))
+    spec = GenerationSpec(
+        prompt=prompt, negative_prompt=changes.pop("negative", ""), model=changes.pop("model", "starter")
+    )
     values: dict[str, Any] = {
         "job_id": uuid.uuid4().hex,
         "job_index": 0,

@@ -34,9 +34,15 @@ def _fills_up(store: Store) -> Iterator[None]:
 def test_a_full_disk_refuses_a_job_and_forgets_nothing(store: Store) -> None:
     kept = store.jobs.submit(new_job())
     with _fills_up(store):
-        with pytest.raises(StorageError) as caught:
+        accepted = [kept]
+
+        def submit_many() -> None:
             for _ in range(1000):
-                kept = store.jobs.submit(new_job(count=5))
+                accepted.append(store.jobs.submit(new_job(count=5)))
+
+        with pytest.raises(StorageError) as caught:
+            submit_many()
+        kept = accepted[-1]
         assert caught.value.code == "disk_full"
         assert store.jobs.get(kept.id) == kept, "reading goes on"
     jobs = store.jobs.unfinished()
@@ -47,9 +53,13 @@ def test_a_full_disk_refuses_a_job_and_forgets_nothing(store: Store) -> None:
 
 def test_a_full_disk_leaves_picture_and_task_together(store: Store) -> None:
     job = store.jobs.submit(new_job())
-    with _fills_up(store), pytest.raises(StorageError) as caught:
+
+    def record_many() -> None:
         for _ in range(1000):
             store.history.record(new_image("word " * 200), media_type="image/png", owner="ann")
+
+    with _fills_up(store), pytest.raises(StorageError) as caught:
+        record_many()
     assert caught.value.code == "disk_full"
     assert store.jobs.get(job.id).tasks[0].status == "queued"
     store.history.record(image_of(job), media_type="image/png", owner="ann")
@@ -113,7 +123,9 @@ def test_the_folder_is_a_file(tmp_path: Path) -> None:
     assert caught.value.code == "disk_error"
 
 
-@pytest.mark.parametrize("content", [b"this is not a database, not even nearly" * 100, b"SQLite format 3\0" + b"\xff" * 8000])
+@pytest.mark.parametrize(
+    "content", [b"this is not a database, not even nearly" * 100, b"SQLite format 3\0" + b"\xff" * 8000]
+)
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "studio.db").write_bytes(content)
     with pytest.raises(StorageError) as caught:
@@ -152,6 +164,9 @@ def test_damage_that_is_met_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     content = bytearray((tmp_path / "studio.db").read_bytes())
     content[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
     (tmp_path / "studio.db").write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        open_store(tmp_path)
+    assert caught.value.code == "store_damaged"
     # As for a large file, which is not checked as a whole at the start.
     monkeypatch.setattr("engine.store.store.CHECKED_BYTES", 0)
     store = open_store(tmp_path)

@@ -63,7 +63,9 @@ def test_a_name_belongs_to_one_picture(store: Store) -> None:
     assert store.history.free_name("new/b.png") == "new/b.png"
 
 
-@pytest.mark.parametrize("name", ["../up.png", "/etc/x.png", "a/../../b.png", "C:/x.png", "a\\b.png", ".easel/x.png", ""])
+@pytest.mark.parametrize(
+    "name", ["../up.png", "/etc/x.png", "a/../../b.png", "C:/x.png", "a\\b.png", ".easel/x.png", ""]
+)
 def test_a_name_that_leads_elsewhere_is_refused(store: Store, name: str) -> None:
     with pytest.raises(InternalError):
         _add(store, new_image(name=name))
@@ -130,16 +132,15 @@ def test_pages_have_no_gaps_and_no_repeats(store: Store, query: str) -> None:
     ids = _add(store, *(new_image("a fox 狐", created_at=time) for time in times))
     seen: list[str] = []
     cursor = None
-    while True:
+    for _ in range(4):
         page = store.history.search("ann", query, limit=3, cursor=cursor)
         assert page.total == 10
         seen += [image.id for image in page.images]
         cursor = page.next_cursor
-        if cursor is None:
-            break
         # Meanwhile a picture is made, and one that was seen is deleted: nothing moves.
         _add(store, new_image("a fox 狐", created_at=9000.0 + len(seen)))
         store.history.delete([seen[-1]], "ann")
+    assert cursor is None, "four pages of three"
     assert seen == [*reversed(ids)]
 
 
@@ -182,7 +183,7 @@ def test_purging(store: Store) -> None:
     db.execute("INSERT INTO images_fts (images_fts, rank) VALUES ('integrity-check', 1)")
 
 
-# --- rebuild -----------------------------------------------------------------------------------------------------------
+# --- rebuild ---------------------------------------------------------------------------------------------------------
 
 
 def test_rebuilding_keeps_what_only_the_database_knows(store: Store) -> None:
@@ -224,7 +225,13 @@ def test_rebuilding_follows_moved_files(store: Store) -> None:
     def at(image: ImageView, name: str) -> ImageView:
         return image.model_copy(update={"name": name, "url": f"/outputs/{name}"})
 
-    files = [at(copied, "a copy.png"), at(moved, "best/moved.png"), copied, at(over, "under.png"), at(moved, "copy2.png")]
+    files = [
+        at(copied, "a copy.png"),
+        at(moved, "best/moved.png"),
+        copied,
+        at(over, "under.png"),
+        at(moved, "copy2.png"),
+    ]
     assert store.history.replace_all_from(files) == 0
     assert store.history.get(moved.id).name == "best/moved.png"
     assert store.history.get(moved.id).favourite

@@ -29,9 +29,7 @@ while True:
 # Different amounts of output end the child at different places of its loop.
 @pytest.mark.parametrize("lines", [1, 32, 75])
 def test_every_acknowledged_job_survives_a_kill(tmp_path: Path, lines: int) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT, text=True)
     assert child.stdout is not None
     told = [child.stdout.readline().split() for _ in range(lines)]
     child.kill()
