@@ -93,6 +93,7 @@ class ConfigError(StudioError):
         "config_bad_value",
         "config_unreadable",
         "listen_without_password",
+        "port_taken",
         "manifest_invalid",
     )
 
