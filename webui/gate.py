@@ -57,8 +57,13 @@ class Gate:
 
     def __init__(self, app: App, hosts: Iterable[str] = (), login: Login | None = None) -> None:
         self._app = app
-        self._hosts = frozenset(host.strip().strip("[]").lower() for host in hosts if host.strip())
+        self._hosts: set[str] = set()
         self._login = login
+        self.add_hosts(hosts)
+
+    def add_hosts(self, hosts: Iterable[str]) -> None:
+        """Further names under which the studio may be opened."""
+        self._hosts |= {host.strip().strip("[]").rstrip(".").lower() for host in hosts if host.strip()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -46,7 +46,7 @@ class Health:
 class Entrance:
     """The app that the server runs from the first moment on.
 
-    `app` is None while warming. `/healthz` is answered here all the time, so that it works whatever state the rest is in.
+    `app` is None while warming. `/healthz` is answered here all the time, whatever state the rest is in.
     """
 
     def __init__(self, health: Health) -> None:

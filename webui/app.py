@@ -1,0 +1,142 @@
+"""The real app: REST routes, live data, and the Gradio page mounted behind them.
+
+Importing this module imports FastAPI but not Gradio; `mount_page` does that, in the thread that builds the page.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from engine.protocol.commands import Style
+from engine.protocol.seed import GenerationRequest
+from engine.protocol.specs import GenerationSpec
+from webui.api import assets, events, history, jobs, library, machine, openapi, pictures, seed
+from webui.api.failures import add_failures
+from webui.api.static_files import OwnFiles
+from webui.context import WebContext
+from webui.thumbs import Thumbs
+from webui.warming import STATIC_DIR
+
+VERSION = "0.1.0"
+_BODIES = (
+    GenerationSpec,
+    GenerationRequest,
+    Style,
+    library.TokenRequest,
+    history.ImageIds,
+    history.Mark,
+)
+# Each browser tab would hold one connection for ever, and browsers allow six for a host.
+_HEARTBEAT = "/gradio_api/heartbeat/"
+_GRADIO_SESSIONS = 500
+_UPLOAD_LIMIT = "26mb"
+
+
+def create_app(context: WebContext) -> FastAPI:
+    """The app without the page."""
+    app = FastAPI(
+        title="Easel",
+        version=VERSION,
+        description="A local Stable Diffusion studio. Errors are {error: {code, message, hint}}; see docs/errors.md.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # A second spelling of an address would be a second route to guard.
+        redirect_slashes=False,
+    )
+    app.state.web = context
+    app.state.thumbs = Thumbs(context.settings.state_dir / "thumbs")
+    add_failures(app)
+    for module in (jobs, events, library, history, assets, pictures, machine, seed, openapi):
+        app.include_router(module.router)
+    app.router.routes.append(OwnFiles(STATIC_DIR))
+    documents: dict[str, Any] = {}
+
+    def document() -> dict[str, Any]:
+        if not documents:
+            documents.update(openapi.describe(app, _BODIES))
+        return documents
+
+    app.openapi = document  # type: ignore[method-assign]
+    app.add_middleware(_Counting, count=context.answers)
+    app.add_middleware(_ShortHeartbeat)
+    return app
+
+
+def prepare_environment(state_dir: Path) -> None:
+    """Gradio reads these when it is imported: no telemetry, no hub, uploads among Easel's own files."""
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_OFFLINE="1",
+        DO_NOT_TRACK="1",
+        GRADIO_TEMP_DIR=str(state_dir / "uploads"),
+        GRADIO_MCP_SERVER="False",
+        GRADIO_SSR_MODE="False",
+    )
+
+
+def import_gradio() -> None:
+    """The slow part of the start, apart so that the warming page can name it."""
+    import gradio
+
+    assert gradio.__version__
+
+
+def mount_page(app: FastAPI, context: WebContext, *, safe_mode: bool = False) -> None:
+    """Import Gradio, build the page, and mount it behind the routes. Takes seconds: call it in a thread."""
+    import gradio as gr
+
+    from webui.host import TabContext
+    from webui.studio import build_studio, mount_options, scan_extensions
+
+    scan = scan_extensions(context.settings, safe_mode=safe_mode)
+    blocks = build_studio(TabContext(client=context.client, settings=context.settings), scan)
+    # Without heartbeats Gradio does not notice that a tab is closed: its oldest sessions go when there are too many.
+    blocks.state_session_capacity = _GRADIO_SESSIONS
+    options = {"max_file_size": _UPLOAD_LIMIT, **mount_options(context.settings)}
+    gr.mount_gradio_app(app, blocks, path="/", **options)
+
+
+class _Counting:
+    """Counts answers by method and status for /metrics."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], count: Any) -> None:
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "DELETE", "PATCH") else "other"
+
+        async def counted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self._count[method, message["status"]] += 1
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+class _ShortHeartbeat:
+    """Answers Gradio's heartbeat with "no content": its page then holds no connection, and does not ask again."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"].startswith(_HEARTBEAT):
+            await Response(status_code=204)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
