@@ -20,7 +20,7 @@ from engine.protocol.specs import OutputOptions
 
 EASEL_KEY = "easel"
 INFOTEXT_KEY = "parameters"
-# Level 4 writes three times as fast as Pillow's 6 and the files are hardly larger.
+# Measured at 512 × 512: 50 ms, as Pillow's 6 with its own zlib (slower with others); level 1 takes 30 ms, 13 % larger.
 _PNG_LEVEL = 4
 
 

@@ -46,7 +46,8 @@ def test_example_1_becomes_a_spec_with_its_lora_tags_kept() -> None:
     assert (spec.steps, spec.sampler, spec.schedule, spec.guidance) == (6, "lcm", "automatic", 1.5)
     assert (spec.seed, spec.width, spec.height, spec.clip_skip) == (3748719078, 768, 1024, 2)
     assert (spec.model, spec.vae) == ("fantasticmix_k2", "vae-ft-mse-840000-ema-pruned.safetensors")
-    assert [n.message for n in recipe.notices] == [n.message for n in recipe.notices if "GPU" in n.message]
+    # Nothing is lost but the noise: this picture does not say RNG, so it was made on a GPU.
+    assert ["GPU" in notice.message for notice in recipe.notices] == [True]
 
 
 def test_example_1_tells_what_the_library_lacks() -> None:
