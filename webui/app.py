@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from engine.protocol.commands import Style
@@ -36,6 +37,10 @@ _BODIES = (
 # Each browser tab would hold one connection for ever, and browsers allow six for a host.
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _GRADIO_SESSIONS = 500
+# First parts of the addresses that Gradio's page asks for; "" is the page itself.
+_PAGE_PATHS = frozenset(
+    {"", "assets", "config", "favicon.ico", "gradio_api", "manifest.json", "pwa_icon", "static", "svelte", "theme.css"}
+)
 _UPLOAD_LIMIT = "26mb"
 
 
@@ -71,11 +76,10 @@ def create_app(context: WebContext) -> FastAPI:
 
 
 def prepare_environment(state_dir: Path) -> None:
-    """Gradio reads these when it is imported: no telemetry, no hub, uploads among Easel's own files."""
+    """Gradio reads these when it is imported: no telemetry, uploads among Easel's own files."""
     os.environ.update(
         GRADIO_ANALYTICS_ENABLED="False",
         HF_HUB_DISABLE_TELEMETRY="1",
-        HF_HUB_OFFLINE="1",
         DO_NOT_TRACK="1",
         GRADIO_TEMP_DIR=str(state_dir / "uploads"),
         GRADIO_MCP_SERVER="False",
@@ -103,6 +107,26 @@ def mount_page(app: FastAPI, context: WebContext, *, safe_mode: bool = False) ->
     blocks.state_session_capacity = _GRADIO_SESSIONS
     options = {"max_file_size": _UPLOAD_LIMIT, **mount_options(context.settings)}
     gr.mount_gradio_app(app, blocks, path="/", **options)
+    # Gradio would take every address that is not ours, and answer 404 and 405 in its own shape.
+    app.router.routes[-1] = PageMount(app.router.routes[-1])
+
+
+class PageMount(BaseRoute):
+    """Gradio's mount, for the addresses that its page uses and no others."""
+
+    def __init__(self, mount: BaseRoute) -> None:
+        self._mount = mount
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See Starlette's `BaseRoute`."""
+        first = scope["path"].lstrip("/").partition("/")[0]
+        if scope["type"] != "http" or first not in _PAGE_PATHS:
+            return Match.NONE, {}
+        return self._mount.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on."""
+        await self._mount.handle(scope, receive, send)
 
 
 class _Counting:

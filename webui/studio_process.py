@@ -149,6 +149,7 @@ class StudioProcess:
         import_gradio()
         self._health.message = "Building the tabs"
         discretion = Discretion(private_folders(settings))
+        self._health.clean = discretion.clean
         context = WebContext(supervisor.client, settings, hub, self._health, discretion)
         app = create_app(context)
         mount_page(app, context, safe_mode=self._options.safe_mode)

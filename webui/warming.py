@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineLostError
+from webui.gate import is_local
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,23 +23,31 @@ STATIC_DIR = Path(__file__).resolve().parent / "static"
 
 
 class Health:
-    """The state of both halves as `/healthz` tells it. `stage` and `message` are the page's own, until it is ready."""
+    """The state of both halves as `/healthz` tells it.
+
+    Attributes:
+        page_ready, message: whether the page answers with tabs, and what is being done until then.
+        engine: what the supervisor knows of the engine, once there is one.
+        clean: takes folders of this machine out of sentences for others.
+    """
 
     def __init__(self, engine: Callable[[], dict[str, Any]] | None = None) -> None:
         self.page_ready = False
         self.message = "Reading the settings"
         self.engine = engine
+        self.clean: Callable[[str], str] = _nothing
 
-    def body(self) -> dict[str, Any]:
+    def body(self, *, local: bool = True) -> dict[str, Any]:
         """`web`, `page` (loading or ready), `page_message`; `engine`, `engine_pid`, and the engine's own words."""
         known = self.engine() if self.engine is not None else {}
+        words = str(known.get("message", ""))
         return {
             "web": "ok",
             "page": "ready" if self.page_ready else "loading",
             "page_message": "" if self.page_ready else self.message,
             "engine": known.get("state", "starting"),
             "engine_pid": known.get("pid", 0),
-            "engine_message": known.get("message", ""),
+            "engine_message": words if local else self.clean(words),
             "engine_fraction": known.get("fraction"),
         }
 
@@ -56,7 +65,7 @@ class Entrance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http" and scope["path"] == "/healthz":
-            body = json.dumps(self.health.body(), ensure_ascii=False).encode()
+            body = json.dumps(self.health.body(local=is_local(scope)), ensure_ascii=False).encode()
             await _answer(send, 200, b"application/json", body if scope["method"] != "HEAD" else b"")
         elif self.app is not None:
             await self.app(scope, receive, send)
@@ -84,3 +93,8 @@ async def _answer(send: Send, status: int, kind: bytes, body: bytes, retry_after
         headers.append((b"retry-after", b"2"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _nothing(text: str) -> str:
+    """Before the settings are read, the folders are not known: say nothing to others."""
+    return ""
