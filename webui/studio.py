@@ -64,6 +64,7 @@ def build_studio(
         with gr.Tabs(elem_id="easel-tabs"):
             for tab in sorted([*core, *added], key=lambda tab: tab.order):
                 _place(context, tab, owners.get(tab.id))
+        context.page.wire_loads(blocks)
     return blocks
 
 

@@ -51,6 +51,7 @@ class PageBridge:
     def __init__(self, clean: Callable[[gr.Request, str], str]) -> None:
         self._clean = clean
         self._numbers = itertools.count(1)
+        self._loads: list[tuple[Callable[..., Any], Sequence[Any]]] = []
         self.component = gr.HTML(
             value="",
             html_template="<span></span>",
@@ -94,6 +95,15 @@ class PageBridge:
             return await self._answer(handler, (data, *values), request, len(outputs))
 
         self._wire(getattr(self.component, kind), run, inputs, outputs, "multiple")
+
+    def on_load(self, handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
+        """Call `handler(request)` each time a page is opened; one value per output, otherwise as `on`."""
+        self._loads.append((handler, outputs))
+
+    def wire_loads(self, blocks: gr.Blocks) -> None:
+        """Wire what `on_load` collected; build_studio calls this when every tab is built."""
+        for handler, outputs in self._loads:
+            self.on(blocks.load, handler, (), outputs)
 
     async def _answer(
         self, handler: Callable[..., Any], arguments: tuple[Any, ...], request: gr.Request, count: int

@@ -64,6 +64,12 @@ export function pictureUrl(image) {
   return image.url.startsWith("/") ? image.url : `/${image.url}`;
 }
 
+// A small version for grids; `width` in CSS pixels.
+export function thumbUrl(image, width) {
+  const pixels = Math.ceil(width * Math.min(window.devicePixelRatio || 1, 2));
+  return pictureUrl(image).replace(/^\/outputs\//, "/thumbs/") + `?w=${pixels}`;
+}
+
 export function seconds(value) {
   if (value === null || value === undefined) return "";
   if (value < 1) return "less than a second";

@@ -1,7 +1,7 @@
 // The history: all pictures, newest first, found by words; more arrive as one scrolls.
 
 import { api } from "./api.js";
-import { h, icon, pictureUrl, shorten, tool } from "./dom.js";
+import { h, icon, shorten, thumbUrl, tool } from "./dom.js";
 import { live } from "./live.js";
 import { deletePictures, toggleFavourite } from "./pictures.js";
 import { say } from "./say.js";
@@ -113,7 +113,7 @@ class History extends HTMLElement {
         "aria-label": `Open: ${shorten(image.spec.prompt || "no prompt", 60)}, seed ${image.seed}`,
         onclick: () => openViewer(this.images, image.id, { loadMore: () => this.more() }),
       },
-      h("img", { src: pictureUrl(image), alt: "", loading: "lazy", decoding: "async" }),
+      h("img", { src: thumbUrl(image, 240), alt: "", loading: "lazy", decoding: "async" }),
     );
     const check = h("input", { type: "checkbox", "aria-label": "Select this picture", onchange: () => this.select(image.id, check.checked) });
     check.checked = this.selected.has(image.id);

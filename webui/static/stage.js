@@ -1,7 +1,7 @@
 // The stage: what is being painted now, or the picture last made, large; beneath it all recent pictures.
 
 import { api, signal } from "./api.js";
-import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
+import { h, onceAFrame, pictureUrl, seconds, thumbUrl, tool } from "./dom.js";
 import { finished, live } from "./live.js";
 import { applyScaling, pictureTools, scaling } from "./pictures.js";
 import { openViewer } from "./viewer.js";
@@ -141,6 +141,9 @@ class Stage extends HTMLElement {
     if (!running) return;
     const { progress, spec } = job;
     const percent = Math.round(progress.fraction * 100);
+    const moves = progress.fraction >= (this.fraction ?? 0);
+    this.fraction = progress.fraction;
+    this.bar.firstChild.style.transitionDuration = moves ? "" : "0s";
     this.bar.firstChild.style.transform = `scaleX(${progress.fraction})`;
     this.bar.classList.toggle("easel-unsure", job.status === "queued" || ["loading", "encoding"].includes(progress.stage));
     this.bar.setAttribute("aria-valuenow", percent);
@@ -235,7 +238,7 @@ class Stage extends HTMLElement {
         this.redraw();
       },
     });
-    if (image) button.append(h("img", { src: pictureUrl(image), alt: "", loading: "lazy" }));
+    if (image) button.append(h("img", { src: thumbUrl(image, 72), alt: "", loading: "lazy" }));
     return button;
   }
 

@@ -21,10 +21,7 @@ def build(context: TabContext) -> None:
         "`--safe-mode` starts without any.",
         elem_classes="easel-lead",
     )
-    gr.HTML(
-        value=lambda: extension_cards(context.cards),
-        html_template="${value}",
-        js_on_load=None,
-        apply_default_css=False,
-        elem_id="easel-extension-cards",
+    cards = gr.HTML(
+        html_template="${value}", js_on_load=None, apply_default_css=False, elem_id="easel-extension-cards"
     )
+    context.bridge().on_load(lambda request: extension_cards(context.cards), [cards])
