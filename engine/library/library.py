@@ -1,0 +1,312 @@
+"""Library: all model files that a person has, by name, with what can be done with each. No weights are read here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.errors import ModelFileError, SpecError, StudioError
+from engine.library.catalogue import Catalogue
+from engine.library.defaults import SavedDefaults
+from engine.library.entries import ModelEntry, VaeEntry, stamp_of
+from engine.library.files import file_views
+from engine.library.hashing import HashingThread
+from engine.library.index import FileIndex
+from engine.library.layouts import FoundFolder, detect_layout
+from engine.library.models import FamilyConfigs, Naming, build_entry, missing_entry
+from engine.library.names import find, nearest, unique_ids
+from engine.library.scan import Found, info_of, scan, state_of
+from engine.protocol.library import FileKind, FileView, ModelDefaults
+from engine.settings import CatalogueLora, Settings
+
+log = logging.getLogger(__name__)
+STARTER = "starter"
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """One state of the library; replaced as a whole, so that readers in other threads need no lock."""
+
+    models: tuple[ModelEntry, ...] = ()
+    files: tuple[tuple[FileView, Found], ...] = ()
+    found: tuple[Found, ...] = ()
+
+
+class Library:
+    """What there is. `refresh` looks at the folders; everything else answers from the last look.
+
+    Threads: readers see whole states; one lock keeps two refreshes apart.
+    """
+
+    def __init__(self, settings: Settings, index: FileIndex) -> None:
+        self._settings = settings
+        self._index = index
+        self._catalogue = Catalogue(settings)
+        self._saved = SavedDefaults(settings.state_dir / "model_defaults.json")
+        self._lock = threading.RLock()
+        self._shelf: _Shelf | None = None
+        self._hashing: HashingThread | None = None
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> bool:
+        """Look at the folders again; whether anything changed."""
+        with self._lock:
+            before = self._shelf
+            found = scan(self._roots(), self._index)
+            self._shelf = self._arrange(found)
+            self._forget(found)
+            changed = before is None or _views(before) != _views(self._shelf)
+        self._hash_rest()
+        return changed
+
+    def model_folders(self) -> list[Path]:
+        """Where base models go: the user's own folder first, then those of other studios."""
+        own = self._settings.models_dir / "checkpoints"
+        return [own, *(root.path for root in self._extra_roots() if root.kind == "checkpoint")]
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[ModelEntry]:
+        """Every base model, the starter first and those with a problem last."""
+        return list(self._now().models)
+
+    def default_model(self) -> str:
+        """The id of the model of a job that names none; "" where there is no usable model."""
+        try:
+            return self.find_model(None).view.id
+        except StudioError:
+            return ""
+
+    def find_model(self, name: str | None) -> ModelEntry:
+        """The model of that id, title, file name, hash (8 characters and more), or A1111's "name [hash]".
+
+        Raises:
+            SpecError: `model_unknown`. ModelFileError: the model cannot be used, and why.
+        """
+        shelf = self._now()
+        usable = [entry for entry in shelf.models if not entry.view.problem]
+        if name is None or not name.strip():
+            name = self._settings.engine.default_model
+            if name == STARTER and usable and not any(entry.view.id == STARTER for entry in shelf.models):
+                return usable[0]
+        ids = {entry.view.id: (entry.view.title, entry.path.name, entry.path.stem) for entry in shelf.models}
+        found = find(name, ids, {entry.view.id: entry.view.hash for entry in shelf.models})
+        if found is None:
+            hint = nearest(name, ids)
+            if not shelf.models:
+                hint = f"There is no model yet: put one into {self._settings.models_dir.name}/checkpoints."
+            raise SpecError("model_unknown", f"There is no model “{name[:100]}”.", hint)
+        entry = next(entry for entry in shelf.models if entry.view.id == found)
+        if entry.view.problem:
+            raise ModelFileError(entry.problem_code or "model_file_unsupported", entry.view.problem, _hint(entry))
+        return entry
+
+    def save_defaults(self, model_id: str, defaults: ModelDefaults) -> None:
+        """Keep values as this model's own; empty ones go back to the family's.
+
+        Raises:
+            SpecError: `model_unknown`. StorageError: the disk refuses.
+        """
+        entry = self.find_model(model_id)
+        with self._lock:
+            self._saved.save(entry.view.id, defaults)
+            self._shelf = self._arrange(list(self._now().found))
+
+    # --- other files ---------------------------------------------------------------------------------------------
+
+    def files(self, kind: FileKind) -> list[FileView]:
+        """The files of a kind, by title. Base models are `models()`."""
+        return [view for view, _ in self._now().files if view.kind == kind]
+
+    def find_vae(self, name: str) -> VaeEntry:
+        """The VAE of that id or file name.
+
+        Raises:
+            SpecError: `vae_unknown`. ModelFileError: it cannot be used.
+        """
+        view, found = self._find_file("vae", name)
+        if view.problem:
+            raise ModelFileError(found.identity.code or "model_file_unsupported", view.problem, "Choose another VAE.")
+        return VaeEntry(view, found.path, stamp_of(found.path))
+
+    def path_of(self, kind: FileKind, name: str) -> Path:
+        """Where the file of that id or file name lies.
+
+        Raises:
+            SpecError: `vae_unknown`, or `adapter_unknown` for every other kind.
+        """
+        return self._find_file(kind, name)[1].path
+
+    @property
+    def embeddings(self) -> dict[str, Path]:
+        """Textual inversions that can be used: the word that stands for one → its file."""
+        return {
+            view.id: found.path for view, found in self._now().files if view.kind == "embedding" and not view.problem
+        }
+
+    def loras_catalogue(self) -> dict[str, CatalogueLora]:
+        """The adapters that config.toml names."""
+        return dict(self._settings.catalogue.loras)
+
+    # --- hashes --------------------------------------------------------------------------------------------------
+
+    def hash_of(self, entry: ModelEntry) -> str:
+        """A1111's model hash: the first 10 characters of the file's SHA-256; "" until it is known."""
+        for each in self._now().models:
+            if each.view.id == entry.view.id and each.stamp == entry.stamp:
+                return each.view.hash[:10]
+        return ""
+
+    def start_hashing(self, on_done: Callable[[str], None]) -> None:
+        """Hash what has no hash yet, in a background thread; `on_done(file name)` after each file."""
+
+        def done(path: Path, sha256: str, auto_v3: str) -> None:
+            if self._hashed(path, sha256, auto_v3):
+                on_done(path.name)
+
+        self._hashing = HashingThread(done)
+        self._hash_rest()
+
+    def wait_for_hashes(self, timeout: float) -> bool:
+        """Wait until every file is hashed; False after `timeout` seconds."""
+        return self._hashing is None or self._hashing.wait(timeout)
+
+    def close(self) -> None:
+        """Stop the background."""
+        if self._hashing is not None:
+            self._hashing.stop()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _now(self) -> _Shelf:
+        shelf = self._shelf
+        if shelf is None:
+            with self._lock:
+                if self._shelf is None:
+                    self.refresh()
+                shelf = self._shelf
+        assert shelf is not None
+        return shelf
+
+    def _roots(self) -> list[FoundFolder]:
+        """Every folder to look through, the most particular first: a file belongs to the first that holds it."""
+        starter, own = self._settings.starter_dir, self._settings.models_dir
+        roots = [FoundFolder("checkpoint", starter, "Easel")]
+        roots += [root for folder in (starter, own) for root in detect_layout(folder)]
+        roots += [FoundFolder("checkpoint", own, "Easel"), *self._extra_roots(), *self._catalogue.roots()]
+        return [root for root in roots if root.path.exists()]
+
+    def _extra_roots(self) -> list[FoundFolder]:
+        roots: list[FoundFolder] = []
+        for text in self._settings.paths.extra:
+            folder = Path(text).expanduser()
+            roots += detect_layout(folder) or [FoundFolder("checkpoint", folder, "")]
+        return roots
+
+    def _arrange(self, found: list[Found]) -> _Shelf:
+        checkpoints = [each for each in found if each.kind == "checkpoint"]
+        models = tuple(sorted(self._models(checkpoints), key=_order))
+        others = [each for each in found if each.kind != "checkpoint"]
+        return _Shelf(models, tuple(file_views(others, self._catalogue)), tuple(found))
+
+    def _models(self, checkpoints: list[Found]) -> list[ModelEntry]:
+        saved, shipped = self._saved.load(), FamilyConfigs()
+        entries: list[ModelEntry] = []
+        by_path = {each.path.resolve(): each for each in checkpoints}
+        listed: set[Path] = set()
+        for naming, path in self._catalogue.models(saved):
+            found = by_path.get(path.resolve())
+            listed.add(path.resolve())
+            if naming.problem or found is None:
+                problem = naming.problem or f"{path.name}, which config.toml names, is not a base model."
+                code = naming.code or "model_file_unsupported"
+                entries.append(missing_entry(replace(naming, problem=problem, code=code), path))
+            else:
+                entries.append(build_entry(found, naming, shipped))
+        taken = [entry.view.id for entry in entries]
+        rest = [each for path, each in by_path.items() if path not in listed]
+        starter = self._settings.starter_dir.resolve()
+        for each in [each for each in rest if each.path.resolve() == starter]:
+            if STARTER not in taken:
+                entries.append(build_entry(each, Naming(STARTER, saved=saved.get(STARTER, ModelDefaults())), shipped))
+                taken.append(STARTER)
+            rest.remove(each)
+        for each, model_id in zip(rest, unique_ids([each.path for each in rest], [*taken, STARTER]), strict=True):
+            entries.append(build_entry(each, Naming(model_id, saved=saved.get(model_id, ModelDefaults())), shipped))
+        return entries
+
+    def _find_file(self, kind: FileKind, name: str) -> tuple[FileView, Found]:
+        files = {view.id: (view, found) for view, found in self._now().files if view.kind == kind}
+        ids = {key: (view.title, found.path.name, found.path.stem) for key, (view, found) in files.items()}
+        chosen = find(name, ids, {key: view.hash for key, (view, _) in files.items()})
+        if chosen is None:
+            word, code = ("VAE", "vae_unknown") if kind == "vae" else (kind, "adapter_unknown")
+            raise SpecError(code, f"There is no {word} “{name[:100]}”.", nearest(name, files))
+        return files[chosen]
+
+    def _forget(self, found: list[Found]) -> None:
+        """Drop rows of files that are gone; not those of a whole folder that is away, such as an unplugged drive."""
+        here = {str(each.path) for each in found}
+        away = [root for root in map(Path, self._settings.paths.extra) if not root.expanduser().exists()]
+        kept = [path for path in self._index.all() if any(Path(path).is_relative_to(root) for root in away)]
+        self._index.prune([*here, *kept])
+
+    def _hash_rest(self) -> None:
+        if self._hashing is None:
+            return
+        rest = [each for each in self._now().found if not each.hash and not each.identity.problem]
+        order = {"checkpoint": 0, "vae": 1, "adapter": 2}
+        rest.sort(key=lambda each: (order.get(each.kind, 3), each.size))
+        self._hashing.put((each.path, each.kind == "adapter") for each in rest)
+
+    def _hashed(self, path: Path, sha256: str, auto_v3: str) -> bool:
+        """Store a hash and show it, unless the file changed meanwhile."""
+        with self._lock:
+            shelf = self._now()
+            old = next((each for each in shelf.found if each.path == path), None)
+            if old is None or not self._unchanged(old):
+                return False
+            try:
+                self._index.put(path, old.size, old.mtime_ns, info_of(old.identity, auto_v3))
+                self._index.set_hash(path, old.size, old.mtime_ns, sha256)
+            except StudioError:
+                log.exception("the hash of %s could not be kept", path.name)
+            new = replace(old, hash=sha256, auto_v3=auto_v3)
+            told = {"hash": sha256}
+            self._shelf = _Shelf(
+                tuple(
+                    replace(entry, view=entry.view.model_copy(update=told)) if entry.path == path else entry
+                    for entry in shelf.models
+                ),
+                tuple(
+                    (view.model_copy(update=told), new) if each is old else (view, each) for view, each in shelf.files
+                ),
+                tuple(new if each is old else each for each in shelf.found),
+            )
+        return True
+
+    def _unchanged(self, found: Found) -> bool:
+        state = state_of(found.path)
+        return state == (found.size, found.mtime_ns)
+
+
+def _views(shelf: _Shelf) -> tuple[object, ...]:
+    return tuple(entry.view for entry in shelf.models), tuple(view for view, _ in shelf.files)
+
+
+def _order(entry: ModelEntry) -> tuple[bool, bool, str]:
+    return bool(entry.view.problem), entry.view.id != STARTER, entry.view.title.casefold()
+
+
+def _hint(entry: ModelEntry) -> str:
+    hints = {
+        "model_file_truncated": "Fetch the file again.",
+        "model_file_unsafe": "Use the .safetensors version of this model.",
+        "model_file_missing": "Put the file there, or correct config.toml.",
+        "model_parts_missing": "Fetch it again, or choose another model.",
+    }
+    return hints.get(entry.problem_code, "Choose another model.")
