@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -71,7 +72,7 @@ class Finisher:
             job_id=picture.job_id,
             job_index=picture.index,
             name=name,
-            url=f"/outputs/{name}",
+            url=f"/outputs/{quote(name)}",
             seed=spec.seed or 0,
             width=image.width,
             height=image.height,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from engine.errors import EngineLostError, StudioError
 from engine.images.assets import AssetStore
+from engine.images.disk import remove_leftovers
 from engine.jobs.admission import Admission
 from engine.jobs.board import Board
 from engine.jobs.faults import as_studio_error
@@ -63,6 +64,7 @@ class Runtime:
         self.styles = StyleFile(settings.data_dir / "styles.csv")
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
+        remove_leftovers(settings.outputs_dir)
         recover(self.store, self.snapshots, settings.outputs_dir)
         self.queue = JobQueue(self.store, self.board, self.metrics, self.events.publish)
         self.dispatch = self._answers()
@@ -141,7 +143,7 @@ class Runtime:
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
                 LibraryAnswers(self.library, self.styles, publish).answers(),
-                PictureAnswers(AssetStore(settings.state_dir), self._tokens).answers(),
+                PictureAnswers(AssetStore(settings.state_dir), self.library, self._tokens).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
             ]

@@ -7,10 +7,12 @@ import binascii
 from collections.abc import Callable
 
 from engine.conditioning import grammar
-from engine.errors import SpecError
+from engine.errors import ModelFileError, SpecError
 from engine.images.assets import AssetStore
+from engine.images.draft import Lookups
 from engine.images.infotext import spec_from_infotext
 from engine.images.recipe import read_recipe
+from engine.library.library import Library
 from engine.protocol.commands import (
     AssetRef,
     CountTokens,
@@ -28,8 +30,8 @@ from engine.server.dispatch import Answers
 class PictureAnswers:
     """`count` counts a prompt's tokens with a model's tokenizer (prompt, model id) → TokenCount."""
 
-    def __init__(self, assets: AssetStore, count: Callable[[str, str | None], TokenCount]) -> None:
-        self._assets, self._count = assets, count
+    def __init__(self, assets: AssetStore, library: Library, count: Callable[[str, str | None], TokenCount]) -> None:
+        self._assets, self._library, self._count = assets, library, count
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -48,8 +50,33 @@ class PictureAnswers:
     def recipe(self, command: ReadRecipe) -> Recipe:
         """Settings out of a picture or out of infotext."""
         if command.data is not None:
-            return read_recipe(_decoded(command.data), canonical=table.canonical)
-        return spec_from_infotext(command.text or "", canonical=table.canonical)
+            return read_recipe(_decoded(command.data), lookups=self._lookups())
+        return spec_from_infotext(command.text or "", lookups=self._lookups())
+
+    def _lookups(self) -> Lookups:
+        return Lookups(
+            canonical=table.canonical,
+            canonical_a1111=table.from_a1111,
+            find_model=self._model_id,
+            find_vae=self._vae_id,
+        )
+
+    def _model_id(self, name: str, hash_prefix: str) -> str | None:
+        """The library's id of the model that a picture names: by hash first, since names differ between machines."""
+        views = [entry.view for entry in self._library.models() if not entry.view.problem]
+        wanted = hash_prefix.lower()
+        for view in views:
+            if wanted and view.hash.startswith(wanted):
+                return view.id
+        return next(
+            (view.id for view in views if name and name.casefold() in (view.id.casefold(), view.title.casefold())), None
+        )
+
+    def _vae_id(self, name: str) -> str | None:
+        try:
+            return self._library.find_vae(name).view.id
+        except (SpecError, ModelFileError):
+            return None
 
     def put_asset(self, command: PutAsset) -> AssetRef:
         """Keep a picture."""
