@@ -98,6 +98,22 @@ class ConfigError(StudioError):
     )
 
 
+class SetupError(StudioError):
+    """launch.py cannot set up or start the studio on this machine."""
+
+    codes = (
+        "python_too_old",
+        "python_incomplete",
+        "setup_no_network",
+        "setup_disk_full",
+        "setup_no_permission",
+        "setup_package_missing",
+        "setup_failed",
+        "setup_needed",
+        "port_taken",
+    )
+
+
 class NotFoundError(StudioError):
     """The thing that was named does not exist, or is not this caller's."""
 
@@ -157,6 +173,7 @@ LEAVES: tuple[type[StudioError], ...] = (
     SpecError,
     ModelFileError,
     ConfigError,
+    SetupError,
     NotFoundError,
     ConflictError,
     AccessError,
