@@ -95,6 +95,8 @@ def unet_name(name: str, config: Mapping[str, Any]) -> Rename:
         raise KeyError(name)
     way, block, kind, number, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
     layers = _layers(config)
+    if block >= len(layers):
+        raise KeyError(name)
     if way == "down":
         index = 1 + sum(layers[:block]) + block + number
         if kind == "downsamplers":

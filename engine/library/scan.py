@@ -75,10 +75,9 @@ def _walk(root: FoundFolder) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(real)
-        models = sorted(name for name in folders if is_model_folder(here / name))
-        folders[:] = sorted(
-            name for name in folders if name not in models and not name.startswith(".") and not _skip(name)
-        )
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _skip(name))
+        models = [name for name in folders if is_model_folder(here / name)]
+        folders[:] = [name for name in folders if name not in models]
         for name in models:
             yield here / name
         for name in sorted(files):
