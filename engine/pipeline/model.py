@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from engine.conditioning.encode import Conditioning
+from engine.library.entries import ModelEntry, VaeEntry
+from engine.loading.loader import ComponentKey, component_key, load_component, nbytes
 from engine.memory.cache import ByteCache
 from engine.memory.pool import Lease, ModelPool
 from engine.pipeline.stop import unet_points, vae_points
@@ -91,7 +93,7 @@ class ModelBundle:
         if self.pool is None:
             yield self._copied_vae(dtype)
             return
-        with self.pool.lease((self.vae_key, str(dtype)), lambda: self._copied_vae(dtype), module_bytes) as vae:
+        with self.pool.lease((self.vae_key, str(dtype)), lambda: self._copied_vae(dtype), nbytes) as vae:
             yield vae
 
     def _copied_vae(self, dtype: torch.dtype) -> Any:
@@ -113,18 +115,80 @@ class ModelBundle:
         self.close()
 
 
-def module_bytes(module: Any) -> int:
-    """Bytes of a module's weights and buffers; 0 for what has none (tokenizers, configs)."""
-    if not isinstance(module, torch.nn.Module):
-        return 0
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+def open_model(
+    pool: ModelPool,
+    entry: ModelEntry,
+    vae_entry: VaeEntry | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = torch.float32,
+) -> ModelBundle:
+    """Lease every component of a model, loading what is not there yet; `close()` gives them back.
+
+    Args:
+        vae_entry: the VAE to decode with, in place of the model's own.
+        dtype: of the weights, or its name; a VAE that is known to overflow in float16 stays in float32.
+
+    Raises:
+        ModelFileError: a file cannot be used. OutOfMemoryError: the pool has no room. Nothing stays leased then.
+    """
+    weights = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    place = torch.device(device)
+    leases: dict[str, Lease[Any]] = {}
+    try:
+        for part in entry.family.parts:
+            leases[part] = _lease(pool, entry, part, _dtype_of(entry, part, weights), place, vae_entry)
+    except BaseException:
+        for lease in leases.values():
+            lease.close()
+        raise
+    vae_key = leases["vae"].key
+    return ModelBundle(
+        model_key=_shown(leases["unet"].key),
+        text_key=" ".join(_shown(leases[part].key) for part in leases if part.startswith("text_encoder")),
+        vae_key=_shown(vae_key),
+        family=entry.family,
+        tokenizers=tuple(lease.value for part, lease in leases.items() if part.startswith("tokenizer")),
+        text_encoders=tuple(lease.value for part, lease in leases.items() if part.startswith("text_encoder")),
+        unet=leases["unet"].value,
+        vae=leases["vae"].value,
+        scheduler_config=leases["scheduler"].value,
+        device=place,
+        dtype=weights,
+        zeros_for_empty=bool(entry.config.get("model_index", {}).get("force_zeros_for_empty_prompt", True)),
+        vae_facts=pool.facts(vae_key),
+        pool=pool,
+        leases=list(leases.values()),
+    )
 
 
-def ready(module: Any) -> Any:
+def _lease(
+    pool: ModelPool, entry: ModelEntry, part: str, dtype: torch.dtype, device: torch.device, vae: VaeEntry | None
+) -> Lease[Any]:
+    def load() -> Any:
+        return ready(load_component(entry, part, dtype=dtype, device=device, vae=vae), channels_last=part == "unet")
+
+    return pool.lease(component_key(entry, part, dtype, vae), load, nbytes)
+
+
+def _dtype_of(entry: ModelEntry, part: str, dtype: torch.dtype) -> torch.dtype:
+    config = entry.config.get(part)
+    overflows = part == "vae" and isinstance(config, dict) and bool(config.get("force_upcast"))
+    return torch.float32 if overflows and dtype == torch.float16 else dtype
+
+
+def _shown(key: Any) -> str:
+    """An identity as text: it goes into snapshots and cache keys."""
+    if isinstance(key, ComponentKey):
+        return f"{key.source}|{key.vae}|{key.part}|{key.dtype}"
+    return str(key)
+
+
+def ready(module: Any, *, channels_last: bool = True) -> Any:
     """Set a module up for inference: no gradients, no dropout, channels last (faster from two rows up)."""
     if isinstance(module, torch.nn.Module):
         module.requires_grad_(False)
         module.eval()
-        if any(parameter.ndim == 4 for parameter in module.parameters()):
+        if channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module

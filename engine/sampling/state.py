@@ -30,10 +30,9 @@ def scheduler_state(scheduler: Any) -> tuple[dict[str, torch.Tensor], dict[str, 
 
 
 def restore_scheduler(scheduler: Any, tensors: dict[str, torch.Tensor], tree: dict[str, Json]) -> None:
-    """Put a stored state back. Attributes that the scheduler lacks are refused with KeyError."""
-    known = vars(scheduler)
+    """Put a stored state back, also what the scheduler first makes in a step. KeyError for a name that is no state."""
     for name, packed in tree.items():
-        if name not in known:
+        if hasattr(type(scheduler), name):
             raise KeyError(name)
         setattr(scheduler, name, _unpack(packed, tensors))
 

@@ -7,8 +7,11 @@ trailing one; LCM and TCD have their own schedule. Importing this module imports
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import inspect
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -243,9 +246,20 @@ def make_scheduler(sampler_id: str, schedule_id: str, base_config: dict[str, Any
     Raises:
         SpecError: as `check`.
     """
+    check(sampler_id, schedule_id)
+    row = _BY_ID[sampler_id]
+    scheduler = copy.deepcopy(_prototype(sampler_id, schedule_id, json.dumps(base_config, default=list, sort_keys=True)))
+    if row.seeded:
+        scheduler.register_to_config(noise_sampler_seed=seed)
+        scheduler.noise_sampler_seed = seed
+    return scheduler
+
+
+@functools.lru_cache(maxsize=64)
+def _prototype(sampler_id: str, schedule_id: str, base_config: str) -> Any:
+    """A scheduler to copy: making one takes diffusers up to 0.3 s (DPM2), copying takes a millisecond."""
     import diffusers
 
-    check(sampler_id, schedule_id)
     row = _BY_ID[sampler_id]
     scheduler_class = getattr(diffusers, row.scheduler)
     accepted = inspect.signature(scheduler_class.__init__).parameters
@@ -261,9 +275,7 @@ def make_scheduler(sampler_id: str, schedule_id: str, base_config: dict[str, Any
             settings["use_karras_sigmas"] = True
     elif schedule_id in ("karras", "exponential"):
         settings[f"use_{schedule_id}_sigmas"] = True
-    if row.seeded:
-        settings["noise_sampler_seed"] = seed
-    config = {name: value for name, value in base_config.items() if name in accepted or name.startswith("_use")}
+    config = {name: value for name, value in json.loads(base_config).items() if name in accepted}
     for name, value in FALLBACK_CONFIG.items():
         if name in accepted:
             config.setdefault(name, value)

@@ -1,0 +1,104 @@
+"""Tiny real models as bundles, and diffusers' own pipelines around the same components."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.loading.torchvision_guard import guard_torchvision
+from engine.pipeline.context import GenerationContext
+from engine.pipeline.denoise import tick
+from engine.pipeline.encode import begin
+from engine.pipeline.model import ModelBundle
+from engine.protocol.specs import GenerationSpec
+from tests.support.tiny_models import write_tiny_sd1, write_tiny_sdxl
+
+SPEC = GenerationSpec(
+    prompt="a red cat",
+    negative_prompt="dog",
+    steps=5,
+    guidance=7.0,
+    sampler="dpmpp_2m",
+    schedule="automatic",
+    width=64,
+    height=64,
+    seed=3,
+    clip_skip=1,
+)
+
+
+
+def bundle_of(pipe: Any, folder: Path) -> ModelBundle:
+    """A bundle of a diffusers pipeline's components, without a pool."""
+    double = hasattr(pipe, "text_encoder_2")
+    return ModelBundle(
+        model_key=str(folder),
+        text_key=str(folder),
+        vae_key=str(folder),
+        family=None,
+        tokenizers=(pipe.tokenizer, pipe.tokenizer_2) if double else (pipe.tokenizer,),
+        text_encoders=(pipe.text_encoder, pipe.text_encoder_2) if double else (pipe.text_encoder,),
+        unet=pipe.unet,
+        vae=pipe.vae,
+        scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+    )
+
+
+@pytest.fixture(scope="session")
+def sd1_pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    guard_torchvision()
+    from diffusers import StableDiffusionPipeline
+
+    folder = write_tiny_sd1(tmp_path_factory.mktemp("sd1"))
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.folder = folder
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def sdxl_pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    guard_torchvision()
+    from diffusers import StableDiffusionXLPipeline
+
+    folder = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
+    pipe = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.folder = folder
+    return pipe
+
+
+@pytest.fixture
+def sd1(sd1_pipe: Any) -> ModelBundle:
+    return bundle_of(sd1_pipe, sd1_pipe.folder)
+
+
+@pytest.fixture
+def sdxl(sdxl_pipe: Any) -> ModelBundle:
+    return bundle_of(sdxl_pipe, sdxl_pipe.folder)
+
+
+@pytest.fixture
+def spec() -> Callable[..., GenerationSpec]:
+    return lambda **changes: SPEC.model_copy(update=changes)
+
+
+def run_out(bundle: ModelBundle, contexts: list[GenerationContext], **options: Any) -> int:
+    """Tick until every context is finished; returns the number of ticks."""
+    ticks = 0
+    while any(not context.finished for context in contexts):
+        tick(bundle, [context for context in contexts if not context.finished], **options)
+        ticks += 1
+    return ticks
+
+
+def picture(bundle: ModelBundle, spec: GenerationSpec, index: int = 0, **options: Any) -> torch.Tensor:
+    """The finished latents of one picture, made alone."""
+    context = begin(bundle, spec, index, context_id=str(index))
+    run_out(bundle, [context], **options)
+    return context.latents
