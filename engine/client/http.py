@@ -60,7 +60,9 @@ class HttpEngineClient:
                     await source.response.aread()
                     raise from_wire(_body(source.response))
                 async for message in source.aiter_sse():
-                    yield EVENT.validate_json(message.data)
+                    # A ping after a numbered event is read as an event without data.
+                    if message.data:
+                        yield EVENT.validate_json(message.data)
         except (httpx.HTTPError, SSEError) as error:
             raise lost(error) from error
         raise EngineLostError("engine_lost", "The engine closed the connection.", "It is being restarted.")

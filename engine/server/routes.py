@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -57,7 +56,7 @@ def create_app(runtime: Runtime, token: str) -> Starlette:
             Route("/heartbeat", heartbeat),
         ],
         middleware=[Middleware(TokenGate, token=token)],
-        exception_handlers={StudioError: _studio_error, Exception: _unexpected, asyncio.CancelledError: _unexpected},
+        exception_handlers={StudioError: _studio_error, Exception: _unexpected},
     )
 
 

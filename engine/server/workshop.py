@@ -42,7 +42,7 @@ class Workshop:
             ModelPool(pool_bytes(settings.memory.pool_gb)),
             runtime.library,
             device=self._device,
-            dtype=settings.engine.dtype,
+            dtype=pick_dtype(torch, settings.engine.dtype, self._device),
         )
         from engine.server.runtime import VERSION
 
@@ -99,6 +99,15 @@ def pick_device(torch: Any, wanted: str) -> str:
     if torch.backends.mps.is_available():
         return "mps"
     return "cpu"
+
+
+def pick_dtype(torch: Any, wanted: str, device: str) -> str:
+    """The torch dtype name: as asked, or bfloat16 on a GPU (float16 before Ampere and on Apple's), float32 on a CPU."""
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "float16" if device == "mps" else "float32"
 
 
 def device_in_words(torch: Any, device: str) -> str:

@@ -51,6 +51,8 @@ class Db:
             "fullfsync = ON",
             f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
             "foreign_keys = ON",
+            # At most 32 MB: searching a large history walks indexes that do not fit the default of 2 MB.
+            "cache_size = -32000",
         ):
             self.utils.conn.execute(f"PRAGMA {pragma}")
 

@@ -1,4 +1,4 @@
-"""Rows of the table `images`: reading, adding, and the text index of scripts without spaces."""
+"""Rows of the table `images`: reading, adding, and what makes them quick to find."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.store.query import spaceless_text
 from engine.store.rows import list_text, read_list, read_spec, spec_text
 
 _SECOND = 1_000_000
-_TAGS_END = re.compile(r"\s+")
+_SPACES = re.compile(r"\s+")
 
 
 def read_image(row: Row) -> ImageView:
@@ -46,7 +46,7 @@ def add_image(db: Db, image: ImageView, *, media_type: str, owner: str) -> int:
         "tags": list_text(clean_tags(image.tags)),
     }
     db.insert("images", row)
-    index_text(db, row)
+    index_image(db, row)
     return position
 
 
@@ -73,8 +73,11 @@ def image_columns(image: ImageView, *, media_type: str) -> Row:
     }
 
 
-def index_text(db: Db, row: Row) -> None:
-    """Bring `images_cjk` in step with a row (`images_fts` has triggers). Inside a transaction."""
+def index_image(db: Db, row: Row) -> None:
+    """Bring `image_tags` and `images_cjk` in step with a row (`images_fts` has triggers). Inside a transaction."""
+    db.execute("DELETE FROM image_tags WHERE position = ?", (row["position"],))
+    for tag in read_list(row["tags"]):
+        db.execute("INSERT INTO image_tags (tag, position) VALUES (?, ?)", (tag, row["position"]))
     db.execute("DELETE FROM images_cjk WHERE rowid = ?", (row["position"],))
     text = spaceless_text(row["prompt"], row["negative_prompt"], row["model"], row["infotext"], row["tags"])
     if text is not None:
@@ -82,7 +85,7 @@ def index_text(db: Db, row: Row) -> None:
 
 
 def remove_images(db: Db, positions: list[int]) -> None:
-    """Delete rows and their text. Inside a transaction."""
+    """Delete rows, their text and their tags. Inside a transaction."""
     for position in positions:
         db.execute("DELETE FROM images_cjk WHERE rowid = ?", (position,))
         db.execute("DELETE FROM images WHERE position = ?", (position,))
@@ -90,7 +93,7 @@ def remove_images(db: Db, positions: list[int]) -> None:
 
 def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Tags with single spaces, without empty and repeated ones, in the order given."""
-    return tuple(dict.fromkeys(tag for tag in (_TAGS_END.sub(" ", tag).strip() for tag in tags) if tag))
+    return tuple(dict.fromkeys(tag for tag in (_SPACES.sub(" ", tag).strip() for tag in tags) if tag))
 
 
 def _free_position(db: Db, created_at: float) -> int:

@@ -75,12 +75,20 @@ def m0001_first_schema(db: Any) -> None:
             deleted_at REAL
         )""",
         "CREATE INDEX images_job ON images (job_id, job_index)",
-        # With all that a filter looks at, so that counting reads the index alone.
-        "CREATE INDEX images_owner ON images (owner, deleted_at, position)",
-        "CREATE INDEX images_owner_model ON images (owner, model, deleted_at, position)",
-        "CREATE INDEX images_owner_favourite ON images (owner, favourite, deleted_at, position) WHERE favourite = 1",
+        # With all that a filter looks at: counting, and sorting out what the text index found, read the index alone.
+        "CREATE INDEX images_owner ON images (owner, deleted_at, position, favourite)",
+        "CREATE INDEX images_owner_model ON images (owner, model, deleted_at, position, favourite)",
+        """CREATE INDEX images_owner_favourite ON images (owner, favourite, deleted_at, position, model)
+        WHERE favourite = 1""",
         "CREATE INDEX images_owner_bin ON images (owner, position, deleted_at) WHERE deleted_at IS NOT NULL",
         "CREATE INDEX images_bin ON images (deleted_at) WHERE deleted_at IS NOT NULL",
+        # The list in `images.tags` is what is shown; these rows are for finding.
+        """CREATE TABLE image_tags (
+            tag TEXT NOT NULL,
+            position INTEGER NOT NULL REFERENCES images (position) ON DELETE CASCADE,
+            PRIMARY KEY (tag, position)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX image_tags_position ON image_tags (position)",
         # The text itself stays in `images`; triggers keep this index in step.
         """CREATE VIRTUAL TABLE images_fts USING fts5 (
             prompt, negative_prompt, model, infotext, tags,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from engine.protocol.jobs import ImageView
 from engine.store.db import Db, Row
-from engine.store.image_rows import add_image, image_columns, index_text, remove_images
+from engine.store.image_rows import add_image, image_columns, index_image, remove_images
 
 CHUNK = 200
 
@@ -94,7 +94,7 @@ def _renew(db: Db, known: Row, image: ImageView) -> None:
     sets = ", ".join(f"{name} = :{name}" for name in columns)
     row = {**known, **columns}
     db.execute(f"UPDATE images SET {sets}, deleted_at = NULL WHERE position = :position", row)
-    index_text(db, row)
+    index_image(db, row)
 
 
 def _maker(db: Db, image: ImageView) -> str | None:

@@ -46,11 +46,13 @@ SPEC = GenerationSpec(prompt="a red apple", steps=4, width=64, height=64, seed=7
 
 
 async def ready(client: EngineClient) -> None:
-    while (await client.call(GetStatus())).state != "ready":
+    while (status := await client.call(GetStatus())).state != "ready":
+        assert status.state != "failed", status.message
         await asyncio.sleep(0.1)
 
 
 async def finished(client: EngineClient, job_id: str) -> JobView:
+    await ready(client)
     while (job := await client.call(GetJob(job_id=job_id))).status not in FINISHED:
         await asyncio.sleep(0.05)
     return job
