@@ -14,7 +14,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
+# A phrase of 100 000 characters would keep the database busy for seconds.
 MAX_WORDS = 200
+MAX_CHARACTERS = 2000
 # FTS5 can look up unfinished words of three letters and more quickly (prefix = '3').
 MIN_PREFIX = 3
 
@@ -37,11 +39,14 @@ class TextQuery:
 
 
 def text_query(text: str) -> TextQuery | None:
-    """The query that a person's words make; None for a blank one. Of more than 200 words the first 200 count."""
-    clean = _printable(text)
+    """The query that a person's words make; None for a blank one. Of a long text the beginning counts."""
+    clean = _printable(text[:MAX_CHARACTERS])
     if not clean.strip():
         return None
     terms = [(quoted or word, bool(word)) for quoted, word in _TERM.findall(clean)]
+    if len(text) > MAX_CHARACTERS and len(terms) > 1:
+        # The cut may have gone through the last one.
+        terms.pop()
     terms = [(term, is_word) for term, is_word in terms if any(letter.isalnum() for letter in term)]
     if _SPACELESS_CHARACTER.search(unicodedata.normalize("NFKC", clean)):
         return TextQuery("images_cjk", _conjunction([f'"{spaced(term)}"' for term, _ in terms]))

@@ -109,6 +109,10 @@ def test_marks(store: Store) -> None:
     assert _found(store, favourite=False) == [other.id]
     assert _found(store, "夏") == [image.id] == _found(store, "best")
     assert _found(store, tag="best") == [], "a tag is matched as a whole"
+    assert _found(store, "fox", tag="best of") == [image.id] == _found(store, "夏", tag="夏")
+    assert _found(store, "castle", tag="best of") == _found(store, tag="夏", owner="bob") == []
+    assert store.history.tags("ann") == ["best of", "夏"]
+    assert store.history.tags("bob") == []
     store.history.mark(image.id, "ann", favourite=False, tags=())
     assert _found(store, "夏") == _found(store, "best") == _found(store, favourite=True) == []
 
@@ -122,7 +126,10 @@ def test_filters(store: Store) -> None:
     assert _found(store, "sdxl") == [new.id], "the model's name is text too"
     assert _found(store, since=1000.0, until=2000.5) == [old.id]
     assert _found(store, "fox", since=2000.5) == [new.id]
+    assert _found(store, "fox", model="starter") == [old.id]
+    assert _found(store, "fox", model="starter", favourite=True) == []
     assert store.history.models("ann") == ["sdxl-base", "starter"]
+    assert store.history.models("bob") == []
 
 
 @pytest.mark.parametrize("query", ["", "fox", "狐"])
@@ -170,7 +177,7 @@ def test_the_bin(store: Store) -> None:
 
 
 def test_purging(store: Store) -> None:
-    kept, gone = new_image(name="kept.png"), new_image("only here 狐", name="gone.png")
+    kept, gone = new_image(name="kept.png"), new_image("only here 狐", name="gone.png", tags=("t",))
     _add(store, kept, gone)
     store.history.delete([gone.id], "ann")
     assert store.history.purge(gone.created_at - 60) == [], "not old enough"
@@ -179,7 +186,7 @@ def test_purging(store: Store) -> None:
     assert _found(store, "only", deleted=True) == _found(store, "狐", deleted=True) == []
     assert store.history.get(kept.id) == kept
     db = store.history._db
-    assert db.value("SELECT count(*) FROM images_cjk") == 0
+    assert db.value("SELECT count(*) FROM images_cjk") == db.value("SELECT count(*) FROM image_tags") == 0
     db.execute("INSERT INTO images_fts (images_fts, rank) VALUES ('integrity-check', 1)")
 
 

@@ -61,6 +61,7 @@ def test_the_first_schema_with_data_becomes_todays(tmp_path: Path) -> None:
     assert (fox.favourite, fox.tags, fox.spec.prompt, fox.seconds) == (True, ("best",), "a red fox in snow", 1.5)
     assert [image.id for image in store.history.search("local", "fox snow best").images] == [fox.id]
     assert [image.id for image in store.history.search("ann", "夏").images] == ["img-cjk"]
+    assert [image.id for image in store.history.search("local", tag="best").images] == [fox.id]
     assert store.history.restore(["img-bin"], "local") == ["c.png"]
     assert store.library.get("/models/a.safetensors", 100, 5) == {"family": "sd1", "hash": "ab" * 32}
     assert store.values.get("local", "form.last") == {"steps": 20}
@@ -127,7 +128,8 @@ def test_a_copy_is_made_before_anything_changes(tmp_path: Path) -> None:
     _first_store(tmp_path)
     open_store(tmp_path).close()
     before = _shape(tmp_path / "studio.db")
-    assert not list(tmp_path.glob("*.before-*")) or len(MIGRATIONS) > 1
+    first_copy = tmp_path / f"studio.before-{MIGRATIONS[1].__name__}.db"
+    assert _steps_of(first_copy) == ["m0001_first_schema"]
     assert _upgrade(tmp_path, FUTURE) == ["m9001_add_rating"]
     assert _upgrade(tmp_path, FUTURE) == [], "once"
     copy = tmp_path / "studio.before-m9001_add_rating.db"

@@ -155,38 +155,59 @@ def test_words_become_phrases() -> None:
 # --- quick at a million rows: no search reads or sorts the whole table ------------------------------------------------
 
 
-def _plan(store: Store, query: str, filters: Filters, columns: str, tail: str) -> str:
+def _plan(store: Store, query: str, filters: Filters) -> tuple[str, str]:
+    """How SQLite reads a page, and how it counts."""
     made = statement(text_query(query), filters, before=10**17)
-    sql = "EXPLAIN QUERY PLAN " + made.sql(columns, tail)
-    return "\n".join(row["detail"] for row in store.history._db.rows(sql, made.values))
+    values = {**made.values, "limit": 60}
+    plans = [store.history._db.rows(f"EXPLAIN QUERY PLAN {sql}", values) for sql in (made.page(), made.count())]
+    return "\n".join(row["detail"] for row in plans[0]), "\n".join(row["detail"] for row in plans[1])
 
 
 @pytest.mark.parametrize(
     ("filters", "index"),
     [
         (Filters(owner="ann"), "images_owner "),
+        (Filters(owner="ann", favourite=False), "images_owner "),
         (Filters(owner="ann", model="starter"), "images_owner_model "),
         (Filters(owner="ann", favourite=True), "images_owner_favourite "),
+        (Filters(owner="ann", favourite=True, model="starter"), "images_owner_favourite "),
         (Filters(owner="ann", deleted=True), "images_owner_bin "),
         (Filters(owner="ann", since=1.0, until=2.0), "images_owner "),
     ],
 )
-def test_the_gallery_walks_an_index(store: Store, filters: Filters, index: str) -> None:
-    plan = _plan(store, "", filters, "i.*", "ORDER BY i.position DESC LIMIT 60")
-    assert index in plan
-    assert "SCAN" not in plan
-    assert "TEMP B-TREE" not in plan
-    counting = _plan(store, "", filters, "count(*)", "")
-    assert "COVERING INDEX" in counting
-    assert "SCAN" not in counting
+@pytest.mark.parametrize("query", ["", "fox", "red fox", "猫"])
+def test_a_search_walks_indexes_in_order(store: Store, filters: Filters, index: str, query: str) -> None:
+    page, count = _plan(store, query, filters)
+    assert index in page
+    assert "TEMP B-TREE" not in page, "newest first without sorting"
+    assert f"COVERING INDEX {index}" in count, "counting looks into no row"
+    if query:
+        assert "VIRTUAL TABLE INDEX" in page.splitlines()[0], "the text leads"
+    else:
+        assert "SCAN" not in page
+        assert "SCAN" not in count
 
 
-@pytest.mark.parametrize("query", ["fox", "red fox", "猫"])
-def test_a_text_search_streams_in_order(store: Store, query: str) -> None:
-    plan = _plan(store, query, Filters(owner="ann", favourite=True), "i.*", "ORDER BY f.rowid DESC LIMIT 60")
-    assert "VIRTUAL TABLE INDEX" in plan
-    assert "i USING INTEGER PRIMARY KEY" in plan
-    assert "TEMP B-TREE" not in plan, "newest first without sorting"
+def test_a_tag_leads_where_there_is_no_text(store: Store) -> None:
+    page, _ = _plan(store, "", Filters(owner="ann", tag="best"))
+    assert page.startswith("SEARCH t USING PRIMARY KEY")
+    assert "SCAN" not in page
+    assert "TEMP B-TREE" not in page
+
+
+def test_everybodys_gallery_needs_no_sort(store: Store) -> None:
+    page, _ = _plan(store, "", Filters())
+    assert "TEMP B-TREE" not in page
+
+
+def test_the_total_of_a_text_stops_counting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.store.search.COUNTED", 3)
+    for place in range(5):
+        store.history.record(new_image("fox", created_at=place), media_type="image/png", owner="ann")
+    page = store.history.search("ann", "fox", limit=4)
+    assert (page.total, len(page.images)) == (3, 4)
+    assert len(store.history.search("ann", "fox", limit=4, cursor=page.next_cursor).images) == 1
+    assert store.history.search("ann", limit=4).total == 5, "without text: exactly"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +222,7 @@ def test_a_text_search_streams_in_order(store: Store, query: str) -> None:
         "SELECT * FROM jobs WHERE owner = ? ORDER BY seq DESC LIMIT 50",
         "SELECT * FROM jobs WHERE owner = ? AND status = 'done' ORDER BY seq DESC LIMIT 50",
         "SELECT * FROM tasks WHERE image_id = ?",
+        "DELETE FROM image_tags WHERE position = ?",
         "SELECT * FROM events WHERE job_id = ? ORDER BY id DESC LIMIT 50",
     ],
 )
