@@ -105,7 +105,7 @@ def _install(environment: Environment, wanted: Requirements, choice: TorchChoice
     wish = present if choice == "auto" and present else choice
     build = choose_build(wish, find_gpu())
     began = time.monotonic()
-    _tell_plan(environment, build, new=present is None)
+    _tell_plan(environment, build, new=present is None, tests=len(wanted.files) > 1)
     with ProgressLine() as line:
         _make(environment, line)
         pip = Pip(environment.python, line)
@@ -125,14 +125,14 @@ def _install(environment: Environment, wanted: Requirements, choice: TorchChoice
         )
 
 
-def _tell_plan(environment: Environment, build: TorchBuild, *, new: bool) -> None:
+def _tell_plan(environment: Environment, build: TorchBuild, *, new: bool, tests: bool) -> None:
     """Say the size before anything is fetched, and stop where the disk has no room for it."""
     where = ".venv" if environment.own else f"the active environment {environment.prefix}"
     if not new:
         print(f"Bringing the packages in {where} up to date.", flush=True)
         return
-    download = PACKAGES_MB + TOOLS_MB + build.download_mb
-    disk = PACKAGES_DISK_MB + TOOLS_DISK_MB + build.disk_mb
+    download = PACKAGES_MB + TOOLS_MB * tests + build.download_mb
+    disk = PACKAGES_DISK_MB + TOOLS_DISK_MB * tests + build.disk_mb
     print(
         f"Setting Easel up in {where}, once: about {_size(download)} to download, {_size(disk)} on the disk.\n"
         f"PyTorch for {build.kind.upper()}: {build.why}.",

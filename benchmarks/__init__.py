@@ -1,0 +1,1 @@
+"""Benchmarks: `launch.py bench`."""
