@@ -1,0 +1,238 @@
+"""A real studio (web process and engine process, a tiny real model) and a real Chromium, each started once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from engine.settings import ROOT
+from tests.support.tiny_models import write_tiny_sd1
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CONFIG = """\
+[engine]
+default_model = "tiny"
+device = "cpu"
+dtype = "float32"
+preview_interval = 0.01
+[ui]
+open_browser = false
+[catalogue.models.tiny]
+name = "Tiny"
+path = "checkpoints/tiny-sd1"
+[catalogue.models.tiny.defaults]
+width = 64
+height = 64
+steps = 6
+guidance = 4.0
+sampler = "euler"
+schedule = "automatic"
+"""
+# The machine may be busy; nothing here measures time.
+PATIENCE = 120_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder drive a browser; with xdist they share one studio in one worker."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+class Studio:
+    """A running studio: its address, its data folder, and plain REST for what a test needs to know."""
+
+    def __init__(self, data: Path, process: subprocess.Popen[bytes], url: str) -> None:
+        self.data = data
+        self.process = process
+        self.url = url
+
+    def get(self, path: str) -> Any:
+        """JSON of a GET."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
+            return json.load(answer)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """All jobs, newest first."""
+        return self.get("/api/v1/jobs?limit=100")["jobs"]  # type: ignore[no-any-return]
+
+    def cancel_all(self) -> None:
+        """Leave nothing running for the next test."""
+        for job in self.jobs():
+            if job["status"] in ("queued", "running"):
+                request = urllib.request.Request(f"{self.url}/api/v1/jobs/{job['id']}", method="DELETE")
+                urllib.request.urlopen(request, timeout=60).close()
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Studio]:
+    """`python -m webui` on a fresh data folder, ready to generate."""
+    data = tmp_path_factory.mktemp("studio")
+    write_tiny_sd1(data / "models" / "checkpoints" / "tiny-sd1")
+    config = data / "config.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    port = _free_port()
+    with (data / "studio.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webui", "--data", str(data), "--config", str(config), "--port", str(port)]
+            + ["--no-browser"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"},
+        )
+    running = Studio(data, process, f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_ready(running)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium, or a skip that says how to get one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: launch.py test installs it.")
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("There is no Chromium on this machine: install the package “chromium” to run the browser tests.")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One browser with its own cookies on the studio; counts what must not happen."""
+
+    def __init__(self, chromium: Any, studio: Studio, **options: Any) -> None:
+        self.studio = studio
+        self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.context.set_default_timeout(PATIENCE)
+        self.foreign: list[str] = []
+        self.faults: list[str] = []
+        self.context.on("request", self._request)
+        self.context.on("weberror", lambda error: self.faults.append(str(error.error)))
+        self.context.on("console", self._console)
+        self.page = self.open()
+
+    def open(self) -> Any:
+        """A further page on the studio, with the form filled."""
+        page = self.context.new_page()
+        page.goto(self.studio.url)
+        self.attached(page)
+        return page
+
+    def attached(self, page: Any) -> None:
+        """Wait until the form holds the engine's models."""
+        page.wait_for_function("document.documentElement.dataset.easelForm === 'attached'")
+        page.wait_for_function("document.querySelector('#easel-model input')?.value === 'Tiny'")
+
+    def fill(self, page: Any | None = None, **fields: object) -> None:
+        """Put values into the form's fields, by the ends of their ids."""
+        for name, value in fields.items():
+            field = (page or self.page).locator(
+                f"#easel-{name.replace('_', '-')} :is(textarea, input[type=number], input)"
+            )
+            field.first.fill(str(value))
+            field.first.blur()
+
+    def value(self, name: str) -> str:
+        """What a field of the form holds."""
+        field = self.page.locator(f"#easel-{name} :is(textarea, input[type=number], input)")
+        return field.first.input_value()  # type: ignore[no-any-return]
+
+    def generate(self, prompt: str, **fields: object) -> None:
+        """Queue what the form says, with these changes, and wait until the studio has taken it."""
+        known = len(self.studio.jobs())
+        self.fill(prompt=prompt, **fields)
+        self.page.locator("#easel-generate").click()
+        self.until(lambda: len(self.studio.jobs()) > known)
+
+    def until(self, condition: Any) -> None:
+        """Wait for something outside the page."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            self.page.wait_for_timeout(100)
+
+    def finished_picture(self) -> Any:
+        """The picture on the stage, once it is finished."""
+        picture = self.page.locator(".easel-canvas[data-kind=image] img")
+        picture.wait_for()
+        self.page.wait_for_function("document.querySelector('.easel-canvas img')?.naturalWidth > 0")
+        return picture
+
+    def tab(self, name: str) -> None:
+        """Open a tab of the studio."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def show(self, name: str) -> None:
+        """Keep a picture of the page where EASEL_SCREENSHOTS says, to be looked at."""
+        folder = os.environ.get("EASEL_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.wait_for_timeout(300)
+            self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=False)
+
+    def _request(self, request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.netloc != urlsplit(self.studio.url).netloc:
+            self.foreign.append(request.url)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.faults.append(f"{message.text} {message.location}")
+
+
+@pytest.fixture
+def visit(chromium: Any, studio: Studio) -> Iterator[Visit]:
+    """A fresh visit; afterwards no fault was written to the console and no other host was asked."""
+    made = Visit(chromium, studio)
+    yield made
+    studio.cancel_all()
+    made.context.close()
+    assert made.foreign == []
+    assert made.faults == []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(studio: Studio) -> None:
+    deadline = time.monotonic() + 240
+    health: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        if studio.process.poll() is not None:
+            break
+        try:
+            health = studio.get("/healthz")
+        except OSError:
+            health = {}
+        if health.get("page") == "ready" and health.get("engine") == "ready":
+            return
+        time.sleep(0.3)
+    log = (studio.data / "studio.log").read_text(errors="replace")[-3000:]
+    raise AssertionError(f"The studio did not become ready: {health}\n{log}")
