@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from engine.protocol.events import Event, PreviewMade
+from engine.protocol.events import Event, JobChanged, JobProgressed, PreviewMade
+from engine.protocol.jobs import FINISHED
 
 KEPT_EVENTS = 2000
 # A client that reads too slowly loses previews first; one that is this far behind is let go and resumes by seq.
@@ -35,7 +36,8 @@ class _Listener:
 class EventHub:
     """Numbers events, keeps the newest for clients that resume, and hands them out.
 
-    Previews are not kept, except the newest of each picture in progress, so that a page that reloads sees it at once.
+    Of previews and progress only the newest is kept, so that a page that reloads sees it at once and a long job does not
+    push everything else out.
     Locking: one lock, held for list work only; nothing is called back under it.
     """
 
@@ -43,7 +45,8 @@ class EventHub:
         self._lock = threading.Lock()
         self._seq = 0
         self._kept: deque[Event] = deque(maxlen=KEPT_EVENTS)
-        self._previews: dict[tuple[str, int], PreviewMade] = {}
+        # (job, picture) → its newest preview; (job, None) → the job's newest progress.
+        self._newest: dict[tuple[str, int | None], PreviewMade | JobProgressed] = {}
         self._listeners: list[_Listener] = []
         self._closed = False
 
@@ -57,10 +60,7 @@ class EventHub:
         with self._lock:
             self._seq += 1
             numbered: Event = event.model_copy(update={"seq": self._seq, "at": time.time()})
-            if isinstance(numbered, PreviewMade):
-                self._previews[numbered.job_id, numbered.job_index] = numbered
-            else:
-                self._kept.append(numbered)
+            self._keep(numbered)
             listeners = list(self._listeners)
         for listener in listeners:
             _call(listener, numbered)
@@ -68,14 +68,15 @@ class EventHub:
     def forget_preview(self, job_id: str, job_index: int) -> None:
         """The picture is finished: its preview is of no more use."""
         with self._lock:
-            self._previews.pop((job_id, job_index), None)
+            self._newest.pop((job_id, job_index), None)
 
     async def listen(self, after: int | None = None) -> AsyncIterator[Event]:
         """Events after `after` that are still kept, the current previews, then new ones until the hub closes."""
         listener = _Listener(asyncio.get_running_loop())
         with self._lock:
             missed: list[Event] = [e for e in self._kept if after is not None and e.seq > after]
-            missed += sorted(self._previews.values(), key=lambda e: e.seq)
+            missed += [e for e in self._newest.values() if isinstance(e, PreviewMade) or e.seq > (after or 0)]
+            missed.sort(key=lambda e: e.seq)
             if self._closed:
                 return
             self._listeners.append(listener)
@@ -87,6 +88,17 @@ class EventHub:
         finally:
             with self._lock:
                 self._listeners.remove(listener)
+
+    def _keep(self, event: Event) -> None:
+        """Called under the lock."""
+        if isinstance(event, PreviewMade):
+            self._newest[event.job_id, event.job_index] = event
+        elif isinstance(event, JobProgressed):
+            self._newest[event.job_id, None] = event
+        else:
+            self._kept.append(event)
+            if isinstance(event, JobChanged) and event.job.status in FINISHED:
+                self._newest = {key: kept for key, kept in self._newest.items() if key[0] != event.job.id}
 
     def close(self) -> None:
         """End every stream."""
