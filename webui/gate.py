@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -36,6 +37,9 @@ OPEN_PATHS = frozenset({"/healthz", "/login", "/favicon.ico", "/static/favicon.s
 # Gradio's proxy fetches pages of other hosts, its monitoring page tells about other people's work.
 CLOSED_PREFIXES = ("/gradio_api/proxy=", "/proxy=", "/monitoring", "/gradio_api/monitoring")
 
+# The name goes into a security header, so it is nothing but letters, digits and dots.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_NOTHING = b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 _FIXED_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -71,12 +75,12 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = _headers(scope)
-        guarded = _Answer(send, _policy(scope, headers))
         try:
             self._check(scope, headers)
         except StudioError as refusal:
-            await _refuse(scope, guarded, refusal, refusal.status)
+            await _refuse(scope, _Answer(send, _NOTHING), refusal, refusal.status)
             return
+        guarded = _Answer(send, _policy(scope["path"], headers["host"]))
         if scope["type"] == "http" and scope["path"] == "/login" and self._login is not None:
             await self._login(scope, _Body(scope, headers, receive), guarded)
             return
@@ -245,14 +249,8 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def _host_name(host: str) -> str | None:
     """The name without the port, in lower case; None where it is no proper Host."""
-    if not host or any(character in host for character in "/@\\ ,?#%"):
-        return None
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return None
-    return (parts.hostname or "").rstrip(".") or None
+    match = _HOST.fullmatch(host)
+    return match[1].strip("[]").rstrip(".").lower() or None if match else None
 
 
 def _same_origin(origin: str, host: str) -> bool:
@@ -276,20 +274,19 @@ def _embedded_elsewhere(headers: dict[str, str]) -> bool:
     return not (headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document")
 
 
-def _policy(scope: Scope, headers: dict[str, str]) -> bytes:
-    """Content-Security-Policy. Gradio 6 evaluates code for `js=` handlers and writes inline styles and scripts.
+def _policy(path: str, host: str) -> bytes:
+    """Content-Security-Policy for a known host.
 
-    Pictures get the strictest one: a picture opened by itself runs nothing.
+    Gradio 6 evaluates code for `js=` handlers and writes inline styles and scripts. Pictures and REST answers get the
+    strictest one: a picture opened by itself runs nothing.
     """
-    if scope["path"].startswith(("/outputs/", "/thumbs/", "/api/")):
-        return b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
-    host = headers.get("host", "")
-    socket = f" ws://{host} wss://{host}" if _host_name(host) and "'" not in host and ";" not in host else ""
+    if path.startswith(("/outputs/", "/thumbs/", "/api/")):
+        return _NOTHING
     return (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
-        f"font-src 'self' data:; connect-src 'self' blob: data:{socket}; object-src 'none'; base-uri 'self'; "
-        "form-action 'self'; frame-ancestors 'none'"
+        f"font-src 'self' data:; connect-src 'self' blob: data: ws://{host} wss://{host}; object-src 'none'; "
+        "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     ).encode("latin-1")
 
 

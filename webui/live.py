@@ -139,12 +139,12 @@ class LiveHub:
 
     async def _follow(self) -> None:
         status = await self._client.call(GetStatus())
-        if status.last_seq < self._seq:
-            # Another engine, whose numbers begin again.
-            self._seq = 0
+        # No number yet, or another engine whose numbers begin again: pages get everything by the resync.
+        after = self._seq if 0 < self._seq <= status.last_seq else status.last_seq
+        self._seq = after
         await self._note_state(status)
         self._ask_resync()
-        async for event in self._client.events(after=self._seq):
+        async for event in self._client.events(after=after):
             self.events_seen += 1
             self.publish(event)
             if isinstance(event, EngineStateChanged):

@@ -66,7 +66,7 @@ class EmptyModels extends HTMLElement {
         ),
       );
     }
-    this.replaceChildren(parts.length ? h("div", { class: "easel-no-models" }, ...parts) : "");
+    this.replaceChildren(...(parts.length ? [h("div", { class: "easel-no-models" }, ...parts)] : []));
   }
 }
 

@@ -32,7 +32,7 @@ class Stage extends HTMLElement {
     this.redraw ??= onceAFrame(() => this.draw());
     live.addEventListener("jobs", this.redraw);
     live.addEventListener("refused", (this.onRefused = (event) => this.refuse(event.detail)));
-    live.addEventListener("submitted", (this.onSubmitted = () => this.follow()));
+    live.addEventListener("submitted", (this.onSubmitted = () => this.onQueued()));
     Stage.current = this;
     this.draw();
   }
@@ -61,6 +61,13 @@ class Stage extends HTMLElement {
     this.chosen = null;
     this.refused = null;
     this.redraw();
+  }
+
+  // Something was queued from the form: on a narrow page the stage may be out of sight.
+  onQueued() {
+    this.follow();
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (window.innerWidth <= 900) this.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   }
 
   refuse(error) {
