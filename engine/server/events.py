@@ -36,8 +36,8 @@ class _Listener:
 class EventHub:
     """Numbers events, keeps the newest for clients that resume, and hands them out.
 
-    Of previews and progress only the newest is kept, so that a page that reloads sees it at once and a long job does not
-    push everything else out.
+    Of previews and progress only the newest is kept, so that a page that reloads sees it at once and a long job does
+    not push everything else out.
     Locking: one lock, held for list work only; nothing is called back under it.
     """
 
