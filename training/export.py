@@ -1,0 +1,115 @@
+"""Write a trained model as a folder that plain diffusers loads: half precision, `text_model.` prefix, notices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.base import load_parts
+from training.config import Recipe
+from training.data.concepts import read_concepts
+from training.data.sets import SETS
+from training.decoder import load_tuned_autoencoder
+from training.errors import RecipeError
+from training.model_card import easel_toml, licences, model_card
+from training.noise import build_scheduler
+from training.reports import read_report
+from training.text import tokenizer_folder, widen
+
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+LIMIT = 60_000_000
+"""Bytes: the whole folder must stay below, since it travels with every clone."""
+
+
+def export_model(recipe: Recipe, work: Path, folder: Path, to: Path) -> dict[str, float]:
+    """Write the whole model folder `to`. Raises `RecipeError` when it grows past `LIMIT`."""
+    concepts = read_concepts(recipe.concepts_path(), recipe.data.only)
+    parts, numbers = load_parts(recipe, concepts, work, folder)
+    report = read_report(folder)
+    report["base"] = {**report.get("base", {}), **numbers, "seen": numbers["step"] * recipe.base.batch}
+    save_component(load_tuned_autoencoder(recipe, folder), to / "vae")
+    save_component(parts.unet, to / "unet")
+    save_component(widen(parts.text, parts.compact, recipe.base), to / "text_encoder", "model.safetensors")
+    check_prefix(to / "text_encoder" / "model.safetensors")
+    scheduler = build_scheduler()
+    scheduler.save_pretrained(to / "scheduler")
+    (to / "tokenizer").mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(tokenizer_folder(work) / name, to / "tokenizer" / name)
+    write_index(to)
+    rows = [SETS[key] for key in recipe.data.sets if key in SETS]
+    (to / "easel.toml").write_text(easel_toml(recipe, rows), encoding="utf-8")
+    (to / "README.md").write_text(model_card(recipe, rows, concepts, report), encoding="utf-8")
+    files = sorted(str(path.relative_to(to).as_posix()) for path in to.rglob("*") if path.is_file())
+    (to / "LICENCES.md").write_text(licences(rows, sorted({*files, "LICENCES.md"})), encoding="utf-8")
+    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
+    print(f"{to.name}: {size / 1e6:.1f} MB, step {numbers['step']}", flush=True)
+    if size > LIMIT:
+        raise RecipeError(
+            f"The model folder takes {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}.", "Use narrower networks."
+        )
+    return numbers
+
+
+def save_component(model: Any, folder: Path, name: str = "diffusion_pytorch_model.safetensors") -> None:
+    """Weights in float16 and the config of a diffusers or transformers model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    if name == "model.safetensors":
+        state = {key: value for key, value in state.items() if not key.endswith("position_ids")}
+        state = {key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in state.items()}
+        config = {**model.config.to_dict(), "architectures": ["CLIPTextModel"], "dtype": "float16"}
+        config.pop("_name_or_path", None)
+        (folder / "config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8"
+        )
+    else:
+        model.save_config(folder)
+    save_file(state, folder / name, metadata={"format": "pt"})
+    (folder / name).chmod(0o644)
+
+
+def check_prefix(path: Path) -> None:
+    """Every key of a text encoder file must begin with `text_model.`: otherwise it loads as random weights."""
+    wrong = [key for key in load_file(path) if not key.startswith("text_model.")]
+    if wrong:
+        raise RecipeError(f"The text encoder's key {wrong[0]!r} lacks the prefix text_model.")
+
+
+def write_index(to: Path) -> None:
+    """model_index.json of a `StableDiffusionPipeline` without a safety checker."""
+    from diffusers import __version__
+
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": __version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderTiny"],
+    }
+    (to / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def load_pipeline(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """Plain diffusers, offline."""
+    from diffusers import StableDiffusionPipeline
+
+    if not (folder / "model_index.json").exists():
+        raise RecipeError(f"There is no model in {folder.name}.", "Run `python -m training export` first.")
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        str(folder), safety_checker=None, dtype=dtype, local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
