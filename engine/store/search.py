@@ -85,17 +85,18 @@ def statement(words: TextQuery | None, filters: Filters, *, before: int | None =
 
     The most telling index (text, then tag, then the owner's) is walked from the newest row on; CROSS JOIN and INDEXED
     BY keep the planner from another way. What does not match is sorted out in an index that holds all that filters look
-    at: looking into the rows themselves, at a million, takes seconds.
+    at: looking into the rows themselves, at a million, takes seconds. The plus signs keep the bounds of a page from
+    being carried over to `i`, where they would take the place of the equality.
     """
     images = f"images AS i{_index(filters)}"
     if words is not None:
-        made = Statement(f"{words.table} AS f CROSS JOIN {images} ON i.position = f.rowid", "f.rowid")
+        made = Statement(f"{words.table} AS f CROSS JOIN {images} ON i.position = +f.rowid", "f.rowid")
         made.wheres.append(f"{words.table} MATCH :match")
         made.values["match"] = words.match
         if filters.tag is not None:
             made.wheres.append("EXISTS (SELECT 1 FROM image_tags WHERE tag = :tag AND position = f.rowid)")
     elif filters.tag is not None:
-        made = Statement(f"image_tags AS t CROSS JOIN {images} ON i.position = t.position", "t.position")
+        made = Statement(f"image_tags AS t CROSS JOIN {images} ON i.position = +t.position", "t.position")
         made.wheres.append("t.tag = :tag")
     else:
         made = Statement(images, "i.position")

@@ -183,6 +183,8 @@ def test_a_search_walks_indexes_in_order(store: Store, filters: Filters, index: 
     assert f"COVERING INDEX {index}" in count, "counting looks into no row"
     if query:
         assert "VIRTUAL TABLE INDEX" in page.splitlines()[0], "the text leads"
+        assert "position=?" in page.splitlines()[1], "and one entry is looked up for each match"
+        assert "position=?" in count.splitlines()[1]
     else:
         assert "SCAN" not in page
         assert "SCAN" not in count
@@ -191,6 +193,7 @@ def test_a_search_walks_indexes_in_order(store: Store, filters: Filters, index: 
 def test_a_tag_leads_where_there_is_no_text(store: Store) -> None:
     page, _ = _plan(store, "", Filters(owner="ann", tag="best"))
     assert page.startswith("SEARCH t USING PRIMARY KEY")
+    assert "position=?" in page.splitlines()[1]
     assert "SCAN" not in page
     assert "TEMP B-TREE" not in page
 
