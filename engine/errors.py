@@ -93,7 +93,6 @@ class ConfigError(StudioError):
         "config_bad_value",
         "config_unreadable",
         "listen_without_password",
-        "port_taken",
         "manifest_invalid",
     )
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from engine.errors import ConfigError, StudioError
+from engine.errors import ConfigError, SetupError, StudioError
 from webui.gate import Gate
 from webui.login import Login, load_secret, new_password
 from webui.warming import STATIC_DIR, Entrance, Health
@@ -281,7 +281,8 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     """A bound socket.
 
     Raises:
-        ConfigError: `port_taken` or `config_bad_value`.
+        SetupError: `port_taken`.
+        ConfigError: `config_bad_value`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -299,7 +300,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigError("config_bad_value", f"{host} is not an address of this machine.", "Check --host.") from error
     except OSError as error:
         listener.close()
-        raise ConfigError(
+        raise SetupError(
             "port_taken",
             f"Port {port} on {host} cannot be used: {error.strerror or error}.",
             "Another program may use it; choose another with --port.",
