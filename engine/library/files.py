@@ -21,7 +21,8 @@ def file_views(found: Sequence[Found], catalogue: Catalogue) -> list[tuple[FileV
     listed = {path.resolve(): (lora_id, entry) for lora_id, entry, path, absent in catalogue.loras() if not absent}
     for kind in KINDS:
         files = [each for each in found if each.kind == kind]
-        named = [listed.get(each.path.resolve()) if kind == "adapter" else None for each in files]
+        look = kind == "adapter" and bool(listed)
+        named = [listed.get(each.path.resolve()) if look else None for each in files]
         rest = [each for each, entry in zip(files, named, strict=True) if entry is None]
         taken = [entry[0] for entry in named if entry is not None]
         ids = iter(unique_ids([each.path for each in rest], taken))

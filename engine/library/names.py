@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -17,13 +18,19 @@ def unique_ids(paths: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:
     result: list[str] = []
     for path in paths:
         stem = path.name if path.is_dir() else path.stem
-        parents = list(reversed(path.parts[:-1]))
-        candidates = ["/".join([*reversed(parents[:depth]), stem]) for depth in range(min(len(parents), 4))]
-        candidates += [f"{stem}{path.suffix}", *(f"{stem} ({number})" for number in range(2, len(paths) + 3))]
-        chosen = next(name for name in candidates if name.casefold() not in used)
+        chosen = next(name for name in _candidates(path, stem) if name.casefold() not in used)
         used.add(chosen.casefold())
         result.append(chosen)
     return result
+
+
+def _candidates(path: Path, stem: str) -> Iterator[str]:
+    yield stem
+    folders = path.parts[:-1]
+    for depth in range(1, min(len(folders), 4)):
+        yield "/".join([*folders[-depth:], stem])
+    yield f"{stem}{path.suffix}"
+    yield from (f"{stem} ({number})" for number in itertools.count(2))
 
 
 def find(name: str, ids: Mapping[str, Sequence[str]], hashes: Mapping[str, str]) -> str | None:

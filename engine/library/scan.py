@@ -49,8 +49,7 @@ def scan(roots: Iterable[FoundFolder], index: FileIndex) -> list[Found]:
     fresh: list[tuple[str | Path, int, int, Info]] = []
     seen: set[Path] = set()
     for root in roots:
-        for path in _walk(root):
-            real = path.resolve()
+        for path, real in _walk(root):
             if real in seen:
                 continue
             seen.add(real)
@@ -62,10 +61,22 @@ def scan(roots: Iterable[FoundFolder], index: FileIndex) -> list[Found]:
     return found
 
 
-def _walk(root: FoundFolder) -> Iterator[Path]:
-    """Model files and diffusers folders below `root`; links are followed, circles are not."""
+def look_at(path: Path, root: FoundFolder) -> Found:
+    """One file or folder as `scan` would tell it, without an index: for tools and tests.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    found = _look(path, root, {}, [])
+    if found is None:
+        raise FileNotFoundError(path)
+    return found
+
+
+def _walk(root: FoundFolder) -> Iterator[tuple[Path, Path]]:
+    """Model files and diffusers folders below `root`, each with its real path; links are followed, circles are not."""
     if root.path.is_file() or is_model_folder(root.path):
-        yield root.path
+        yield root.path, root.path.resolve()
         return
     visited: set[Path] = set()
     for place, folders, files in os.walk(root.path, followlinks=True):
@@ -79,11 +90,13 @@ def _walk(root: FoundFolder) -> Iterator[Path]:
         models = [name for name in folders if is_model_folder(here / name)]
         folders[:] = [name for name in folders if name not in models]
         for name in models:
-            yield here / name
+            yield here / name, (here / name).resolve()
         for name in sorted(files):
             suffix = Path(name).suffix.lower()
             if not name.startswith(".") and (suffix in SUFFIXES or (suffix == ".bin" and root.kind in _BIN_KINDS)):
-                yield here / name
+                path = here / name
+                # Resolving every part of ten thousand paths is the most of a scan: only links need it.
+                yield path, path.resolve() if path.is_symlink() else real / name
 
 
 def _skip(name: str) -> bool:

@@ -85,7 +85,7 @@ def load_component(
         if path is not None:
             return load_vae(path, entry, dtype=dtype, device=device)
     module, title = build(part, part_config(entry, part), entry.view.title), entry.view.title
-    single = entry.path.is_file()
+    single = not entry.path.is_dir()
     source = entry.path if single else weights_file(entry.path / part, dtype)
     return _load(module, source, part, module_config(module), single, dtype, title).to(device)
 
@@ -95,8 +95,7 @@ def load_vae(
 ) -> torch.nn.Module:
     """A VAE of its own: a file in the original or in diffusers' layout, a VAE folder, or a model folder with a `vae/`.
 
-    A file without a config beside it (`<stem>.config/vae` or `<stem>.json` in diffusers' form) takes the shape of the
-    entry's VAE.
+    A file without a config beside it (`<stem>.config/vae/config.json`) takes the shape of the entry's VAE.
     """
     title = path.stem if path.is_file() else path.name
     folder = path / "vae" if (path / "vae" / "config.json").is_file() else path

@@ -410,12 +410,12 @@ def test_the_starter_is_called_starter_and_comes_first(
     assert [entry.view.id for entry in library.models()].count("starter") == 1
 
 
-def test_ten_thousand_files_are_listed_from_the_index(data: Path, open_library: Open) -> None:
+def test_hundreds_of_files_get_an_id_each(data: Path, open_library: Open) -> None:
     folder = data / "models" / "loras"
     content = lora(folder / "0.safetensors").read_bytes()
-    for number in range(1, 2000):
+    for number in range(1, 300):
         (folder / f"{number}.safetensors").write_bytes(content)
     library = open_library(data)
     assert library.refresh()
     assert not library.refresh()
-    assert len(library.files("adapter")) == 2000
+    assert len({view.id for view in library.files("adapter")}) == 300
