@@ -87,8 +87,18 @@ def studio(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[
     port = _free_port()
     with (data / "studio.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "webui", "--data", str(data), "--config", str(config), "--port", str(port)]
-            + ["--no-browser"],
+            [
+                sys.executable,
+                "-m",
+                "webui",
+                "--data",
+                str(data),
+                "--config",
+                str(config),
+                "--port",
+                str(port),
+                "--no-browser",
+            ],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,

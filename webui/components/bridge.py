@@ -49,7 +49,7 @@ class PageBridge:
     """
 
     def __init__(self, clean: Callable[[gr.Request, str], str]) -> None:
-        self._clean = clean
+        self.clean = clean
         self._numbers = itertools.count(1)
         self._loads: list[tuple[Callable[..., Any], Sequence[Any]]] = []
         self.component = gr.HTML(
@@ -63,7 +63,7 @@ class PageBridge:
     def _message(self, request: gr.Request, *parts: dict[str, Any]) -> str:
         """The value that carries messages to the page; numbered, so that equal messages arrive twice."""
         text = json.dumps({"n": next(self._numbers), "messages": list(parts)}, ensure_ascii=False)
-        return self._clean(request, text)
+        return self.clean(request, text)
 
     def on(
         self,

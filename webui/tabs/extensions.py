@@ -21,7 +21,6 @@ def build(context: TabContext) -> None:
         "`--safe-mode` starts without any.",
         elem_classes="easel-lead",
     )
-    cards = gr.HTML(
-        html_template="${value}", js_on_load=None, apply_default_css=False, elem_id="easel-extension-cards"
-    )
-    context.bridge().on_load(lambda request: extension_cards(context.cards), [cards])
+    cards = gr.HTML(html_template="${value}", js_on_load=None, apply_default_css=False, elem_id="easel-extension-cards")
+    page = context.bridge()
+    page.on_load(lambda request: page.clean(request, extension_cards(context.cards)), [cards])

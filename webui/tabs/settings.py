@@ -25,13 +25,9 @@ def build(context: TabContext) -> None:
         "Easel again afterwards.",
         elem_classes="easel-lead",
     )
-    gr.HTML(
-        value=settings_table(context.settings),
-        html_template="${value}",
-        js_on_load=None,
-        apply_default_css=False,
-        elem_id="easel-settings",
-    )
+    table = gr.HTML(html_template="${value}", js_on_load=None, apply_default_css=False, elem_id="easel-settings")
+    page = context.bridge()
+    page.on_load(lambda request: page.clean(request, settings_table(context.settings)), [table])
 
 
 def _group(context: TabContext, group: SettingGroup) -> None:

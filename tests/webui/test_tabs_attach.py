@@ -1,0 +1,141 @@
+"""What the form does while the engine is not there, and when there is no model: normal states of a first start.
+
+The clients here stand for an engine in such a state; everything else is exercised with a real engine in tests/browser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from engine.errors import EngineLostError
+from engine.protocol.commands import FileList, ModelList, SamplerList, StyleList, Value
+from engine.protocol.events import Event
+from engine.protocol.library import ModelDefaults, ModelView
+from engine.sampling.table import sampler_views
+from engine.settings import Settings
+from webui.components.form import FIELDS
+from webui.components.generation_form import GenerationForm
+from webui.host import PageBridge, TabContext
+from webui.studio import build_studio
+
+REQUEST = SimpleNamespace()
+
+
+class Engine:
+    """An engine with these models, or one that is still starting (None)."""
+
+    def __init__(self, models: ModelList | None, saved: Any = None) -> None:
+        self._models = models
+        self._saved = saved
+
+    async def call(self, command: Any) -> Any:
+        if self._models is None:
+            raise EngineLostError("engine_starting", "The engine is starting.", "Wait a moment.")
+        return {
+            "list_models": self._models,
+            "list_samplers": SamplerList(samplers=sampler_views()),
+            "list_styles": StyleList(styles=()),
+            "list_files": FileList(files=()),
+            "get_value": Value(value=self._saved),
+        }[command.name]
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        return
+        yield
+
+    async def close(self) -> None: ...
+
+
+def form_on(engine: Engine) -> GenerationForm:
+    widgets = {name: gr.Textbox(render=False) for name in FIELDS}
+    line = gr.HTML(render=False)
+    return GenerationForm(
+        TabContext(client=engine, settings=Settings()),
+        widgets,
+        tokens=line,
+        advice=line,
+        about=line,
+        infotext=gr.Textbox(render=False),
+        panels={},
+    )
+
+
+def attach(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Updates by field, and the message for the page."""
+    reply = asyncio.run(form_on(engine).attach(None, REQUEST))
+    return dict(zip(FIELDS, reply.values, strict=False)), reply.messages[0]
+
+
+VIEW = ModelView(
+    id="small",
+    title="Small",
+    family="sd1",
+    format="diffusers",
+    defaults=ModelDefaults(width=64, height=64, steps=12, sampler="heun", schedule="karras"),
+    examples=("a red apple",),
+)
+
+
+def test_an_engine_that_is_still_starting_changes_nothing_and_is_no_error() -> None:
+    values, message = attach(Engine(None))
+    assert (values, message) == ({}, {"kind": "unattached"})
+
+
+def test_without_any_model_the_page_is_told_where_models_go() -> None:
+    values, message = attach(Engine(ModelList(models=(), default="starter", folders=("/models/checkpoints",))))
+    assert message["models"] == 0
+    assert message["folders"] == ["/models/checkpoints"]
+    assert values["model"]["value"] is None
+
+
+def test_a_fresh_form_takes_the_default_models_values_and_examples() -> None:
+    values, message = attach(Engine(ModelList(models=(VIEW,), default="small")))
+    assert {name: values[name]["value"] for name in ("model", "width", "steps", "sampler", "schedule")} == {
+        "model": "small",
+        "width": 64,
+        "steps": 12,
+        "sampler": "heun",
+        "schedule": "karras",
+    }
+    assert message["examples"] == ["a red apple"]
+
+
+def test_the_last_form_is_restored_and_a_model_that_is_gone_is_replaced() -> None:
+    saved = {"prompt": "my last words", "steps": 33, "model": "gone", "ext": {}}
+    values, _ = attach(Engine(ModelList(models=(VIEW,), default="small"), saved))
+    assert values["prompt"]["value"] == "my last words"
+    assert (values["model"]["value"], values["steps"]["value"]) == ("small", 12)
+
+
+def test_a_model_that_cannot_be_used_is_listed_with_its_problem_and_not_offered() -> None:
+    bad = VIEW.model_copy(update={"id": "bad", "title": "Bad", "problem": "The file ends too early."})
+    values, message = attach(Engine(ModelList(models=(bad, VIEW), default="bad")))
+    assert values["model"]["choices"] == [("Small", "small")]
+    assert message["problems"] == ["Bad: The file ends too early."]
+
+
+@pytest.mark.parametrize("stored", ["text", 5, ["list"], {"ext": "not a table", "unknown": 1}])
+def test_a_stored_form_that_makes_no_sense_is_ignored(stored: Any) -> None:
+    values, _ = attach(Engine(ModelList(models=(VIEW,), default="small"), stored))
+    assert values["steps"]["value"] == 12
+
+
+def test_messages_to_another_machine_do_not_name_this_machines_folders(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"paths": {"data": str(tmp_path)}})
+    context = TabContext(client=Engine(None), settings=settings)
+    build_studio(context)
+    page: PageBridge = context.bridge()
+
+    def request_from(address: str) -> Any:
+        return SimpleNamespace(request=SimpleNamespace(scope={"type": "http", "client": (address, 1), "headers": []}))
+
+    text = f"Put models into {tmp_path}/models."
+    assert page.clean(request_from("127.0.0.1"), text) == text
+    assert str(tmp_path) not in page.clean(request_from("192.168.1.20"), text)
