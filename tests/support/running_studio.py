@@ -23,6 +23,9 @@ from webui.gate import Gate
 from webui.live import LiveHub
 from webui.warming import Entrance, Health
 
+# Loaded machines draw these in time.
+SMALL = {"width": 64, "height": 64}
+
 
 class RunningStudio:
     """What a test needs of it."""
@@ -42,7 +45,7 @@ class RunningStudio:
 
     def make(self, **spec: Any) -> dict[str, Any]:
         """Submit and wait until the job is finished; its view."""
-        answer = self.http.post("/api/v1/jobs", json={"prompt": "a red house", "steps": 2, "seed": 7, **spec})
+        answer = self.http.post("/api/v1/jobs", json={**SMALL, "prompt": "a red house", "steps": 2, "seed": 7, **spec})
         assert answer.status_code == 202, answer.text
         return self.finished(answer.json()["id"])
 

@@ -26,8 +26,8 @@ def test_a_picture_is_served_for_ever_and_in_parts(studio: RunningStudio, pictur
 
 @pytest.mark.parametrize(
     "name",
-    [".easel/studio.db", "../config.toml", "%2e%2e/config.toml", "..%2fconfig.toml", ".easel/../.easel/studio.db", "/etc/passwd",
-     "%2fetc%2fpasswd", "a%00b", "..\\config.toml", "stray.png", "./x"],
+    [".easel/studio.db", "../config.toml", "%2e%2e/config.toml", "..%2fconfig.toml", ".easel/../.easel/studio.db",
+     "/etc/passwd", "%2fetc%2fpasswd", "a%00b", "..\\config.toml", "stray.png", "./x"],
 )  # fmt: skip
 def test_nothing_else_of_the_folder_is_served(studio: RunningStudio, name: str) -> None:
     (studio.settings.outputs_dir / "stray.png").write_bytes(b"\x89PNG")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import LEAVES
-from tests.support.running_studio import RunningStudio
+from tests.support.running_studio import SMALL, RunningStudio
 
 CODES = {code for leaf in LEAVES for code in leaf.codes}
 
@@ -24,7 +24,8 @@ def is_error(answer: httpx.Response) -> bool:
 
 
 def test_a_job_from_submit_to_picture(studio: RunningStudio) -> None:
-    answer = studio.http.post("/api/v1/jobs", json={"prompt": "a blue boat", "steps": 2, "count": 2, "seed": 11})
+    spec = {**SMALL, "prompt": "a blue boat", "steps": 2, "count": 2, "seed": 11}
+    answer = studio.http.post("/api/v1/jobs", json=spec)
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/api/v1/jobs/{answer.json()['id']}"
     view = studio.finished(answer.json()["id"])
@@ -38,7 +39,7 @@ def test_a_job_from_submit_to_picture(studio: RunningStudio) -> None:
 
 
 def test_a_repeated_submit_is_the_same_job(studio: RunningStudio) -> None:
-    spec = {"prompt": "a tree", "steps": 1}
+    spec = {**SMALL, "prompt": "a tree", "steps": 1}
     first, second = (
         studio.http.post("/api/v1/jobs", params={"request_id": "once"}, json=spec).json()["id"] for _ in range(2)
     )
@@ -46,7 +47,7 @@ def test_a_repeated_submit_is_the_same_job(studio: RunningStudio) -> None:
 
 
 def test_a_job_can_be_canceled(studio: RunningStudio) -> None:
-    spec = {"prompt": "a slow one", "steps": 150, "count": 8}
+    spec = {**SMALL, "prompt": "a slow one", "steps": 150, "count": 8}
     job = studio.http.post("/api/v1/jobs", json=spec).json()
     skipped = studio.http.delete(f"/api/v1/jobs/{job['id']}", params={"image": 3})
     assert skipped.status_code == 200
@@ -129,7 +130,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = ["prompt", "steps", "width", "seed", "sampler", "styles", "adapters", "output", "schema", "count", "vae", "batch_size"]
+FIELDS = [
+    "prompt", "steps", "width", "seed", "sampler", "styles", "adapters", "output", "schema", "count", "vae",
+]  # fmt: skip
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -263,7 +266,7 @@ def test_other_machines_see_no_folders(studio: RunningStudio, picture: dict[str,
             assert answer.status_code == 200
             assert folder not in answer.text
         assert other.get("/api/v1/models").json()["folders"] == []
-        made = other.post("/generate", json={"prompt": "a door", "steps": 1}).json()
+        made = other.post("/generate", json={**SMALL, "prompt": "a door", "steps": 1}).json()
         assert made["path"] == f"outputs/{made['filename']}"
 
 

@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from tests.support.running_studio import RunningStudio
+from tests.support.running_studio import SMALL, RunningStudio
 
 
 def test_generate_answers_with_the_seeds_fields(studio: RunningStudio) -> None:
-    asked = {"model": "tiny-sd1", "prompt": "a cute pony", "steps": 3, "guidance_scale": 7.5, "seed": 42}
+    asked = {"model": "tiny-sd1", "prompt": "a cute pony", "steps": 3, "guidance_scale": 7.5, "seed": 42, **SMALL}
     answer = studio.http.post("/generate", json=asked)
     assert answer.status_code == 200, answer.text
     made = answer.json()
@@ -23,13 +23,13 @@ def test_generate_answers_with_the_seeds_fields(studio: RunningStudio) -> None:
 
 
 def test_a_seed_is_always_drawn_and_told(studio: RunningStudio) -> None:
-    made = studio.http.post("/generate", json={"prompt": "x", "steps": 1}).json()
+    made = studio.http.post("/generate", json={"prompt": "x", "steps": 1, **SMALL}).json()
     assert 0 <= made["metadata"]["seed"] < 2**32
     assert made["metadata"]["model"] == "tiny-sd1"
 
 
 def test_the_same_seed_gives_the_same_picture(studio: RunningStudio) -> None:
-    asked = {"prompt": "test", "seed": 12345, "steps": 2}
+    asked = {"prompt": "test", "seed": 12345, "steps": 2, **SMALL}
     # Without a content type of JSON, as the seed's fourth example sends it.
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     first, second = (studio.http.post("/generate", content=json.dumps(asked), headers=form).json() for _ in range(2))

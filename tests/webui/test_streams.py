@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support.running_studio import RunningStudio
+from tests.support.running_studio import SMALL, RunningStudio
 
 
 def messages(response: httpx.Response) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -28,7 +28,7 @@ def test_events_of_a_job_come_in_order_and_can_be_resumed(studio: RunningStudio)
     seen: list[tuple[int, dict[str, Any]]] = []
     with studio.http.stream("GET", "/api/v1/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        job = studio.http.post("/api/v1/jobs", json={"prompt": "a stream", "steps": 3}).json()["id"]
+        job = studio.http.post("/api/v1/jobs", json={**SMALL, "prompt": "a stream", "steps": 3}).json()["id"]
         for number, event in messages(stream):
             seen.append((number, event))
             if event["kind"] == "job" and event["job"]["id"] == job and event["job"]["status"] == "done":
@@ -56,7 +56,7 @@ def test_the_page_is_greeted_and_hears_of_its_job(studio: RunningStudio) -> None
             hello = json.loads(one.recv(20))
             assert hello["kind"] == "hello"
             assert {"state", "message", "last_seq"} <= set(hello["status"])
-        job = studio.http.post("/api/v1/jobs", json={"prompt": "a socket", "steps": 2}).json()["id"]
+        job = studio.http.post("/api/v1/jobs", json={**SMALL, "prompt": "a socket", "steps": 2}).json()["id"]
         for one in (page, other):
             kinds = []
             while True:
