@@ -77,8 +77,9 @@ async def read_model(request: Request, model: type[Model], *, any_type: bool = F
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> SpecError:
-    """The first problem as a sentence."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """The first problem as a sentence; a misspelt field before the one that is missing because of it."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     where = list(first["loc"])
     if first["type"] == "json_invalid":
         return SpecError("bad_request", "The body is not valid JSON.", f"{first['msg'][:200]}.")
