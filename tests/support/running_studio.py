@@ -66,7 +66,8 @@ def running_studio(folder: Path) -> Iterator[RunningStudio]:
     settings = make_settings(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    ready, box = threading.Event(), {}
+    ready = threading.Event()
+    box: dict[str, Any] = {}
 
     async def serve() -> None:
         client = LocalEngineClient(settings)
