@@ -197,7 +197,8 @@ class Library:
         starter, own = self._settings.starter_dir, self._settings.models_dir
         roots = [FoundFolder("checkpoint", starter, "Easel")]
         roots += [root for folder in (starter, own) for root in detect_layout(folder)]
-        roots += [FoundFolder("checkpoint", own, "Easel"), *self._extra_roots(), *self._catalogue.roots()]
+        # Loose files anywhere below: only what is surely a base model is shown as one.
+        roots += [FoundFolder("unknown", own, "Easel"), *self._extra_roots(), *self._catalogue.roots()]
         return [root for root in roots if root.path.exists()]
 
     def _extra_roots(self) -> list[FoundFolder]:

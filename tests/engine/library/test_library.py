@@ -419,3 +419,15 @@ def test_hundreds_of_files_get_an_id_each(data: Path, open_library: Open) -> Non
     assert library.refresh()
     assert not library.refresh()
     assert len({view.id for view in library.files("adapter")}) == 300
+
+
+def test_loose_files_are_found_and_strangers_do_not_clutter_the_models(
+    data: Path, tiny: Path, open_library: Open
+) -> None:
+    put_single(tiny, data / "models" / "loose.safetensors")
+    (data / "models" / "clip_vision").mkdir()
+    save_file({"text_model.final_layer_norm.weight": torch.zeros(4)}, data / "models" / "clip_vision" / "c.safetensors")
+    library = open_library(data)
+    assert library.find_model("loose").view.problem == ""
+    assert "c" not in [entry.view.id for entry in library.models()]
+    assert "text encoder alone" in library.files("unknown")[0].problem
