@@ -67,7 +67,8 @@ def base_settings(recipe: Recipe, compact: Compact) -> dict[str, Any]:
 
 def optimiser_groups(parts: Parts, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices only: not on biases, norms and embeddings."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in [*parts.unet.named_parameters(), *parts.text.named_parameters()]:
         (plain if parameter.ndim < 2 or "embedding.weight" in name else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]

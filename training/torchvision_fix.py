@@ -24,7 +24,7 @@ def declare_missing_operators() -> bool:
     if importlib.util.find_spec("torchvision") is None:
         return False
     try:
-        import torchvision  # noqa: F401
+        import torchvision  # type: ignore[import-untyped]  # noqa: F401
     except (ImportError, OSError, RuntimeError):
         import sys
 
