@@ -11,7 +11,7 @@ from tests.support.running_studio import SMALL
 from tests.support.studio_data import make_data
 from tests.support.web_process import data_arguments, web_process
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TABS = 10
 
@@ -31,7 +31,7 @@ def test_ten_tabs_are_live_and_ask_nobody_else(tmp_path: Path) -> None:
                 foreign.append(request.url)
 
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
         )
         context = browser.new_context()
         context.on("request", note)
@@ -70,7 +70,7 @@ def test_the_warming_page_opens_the_studio_by_itself(tmp_path: Path) -> None:
     config = make_data(tmp_path)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 360, "height": 740})
         with web_process(*data_arguments(tmp_path, config)) as studio:
