@@ -29,6 +29,7 @@ _NAMES: dict[str, FileKind] = {
     "realesrgan": "upscaler",
     "upscale_models": "upscaler",
     "upscale-models": "upscaler",
+    "upscaler": "upscaler",
     "upscalers": "upscaler",
 }
 
@@ -59,7 +60,8 @@ def detect_layout(folder: Path) -> list[FoundFolder]:
     for base in (folder, *_children(folder, "models")):
         for child in sorted(base.iterdir()):
             kind = _NAMES.get(child.name.lower())
-            if child.is_dir() and kind is not None and kind != "unknown":
+            part_of_model = (base / "model_index.json").is_file() and (child / "config.json").is_file()
+            if child.is_dir() and kind is not None and kind != "unknown" and not part_of_model:
                 found.append(FoundFolder(kind, child, source))
     for name in ("extra_model_paths.yaml", "extra_models_config.yaml"):
         if (folder / name).is_file():

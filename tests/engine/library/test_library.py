@@ -408,6 +408,7 @@ def test_the_starter_is_called_starter_and_comes_first(
     assert (entry.view.id, entry.view.title, entry.view.defaults.width) == ("starter", "Easel starter", 64)
     assert (entry.view.family, entry.family.id) == ("easel-starter", "sd1")
     assert [entry.view.id for entry in library.models()].count("starter") == 1
+    assert library.files("vae") == []
 
 
 def test_hundreds_of_files_get_an_id_each(data: Path, open_library: Open) -> None:
