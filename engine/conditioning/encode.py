@@ -1,7 +1,7 @@
 """From a parsed prompt to embeddings, through compel.
 
-compel weighs fragments by comparing with the empty prompt; its values (Conjunction, FlattenedPrompt, Fragment) are built
-here from Easel's own grammar. Beyond 75 tokens a prompt is read in chunks of 75. Import this module after
+compel weighs fragments by comparing with the empty prompt; its values (Conjunction, FlattenedPrompt, Fragment) are
+built here from Easel's own grammar. Beyond 75 tokens a prompt is read in chunks of 75. Import this module after
 `engine.loading.torchvision_guard.guard_torchvision()`: compel and transformers are imported when a prompt is encoded.
 """
 
@@ -219,7 +219,9 @@ def _ids(texts: list[str], tokenizer: Any) -> list[int]:
         return []
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     ids: list[int] = []
-    for row in tokenizer(texts, truncation=False, padding="do_not_pad", return_tensors=None, verbose=False)["input_ids"]:
+    for row in tokenizer(texts, truncation=False, padding="do_not_pad", return_tensors=None, verbose=False)[
+        "input_ids"
+    ]:
         first = 1 if row and row[0] == start else 0
         last = len(row) - 1 if len(row) > first and row[-1] == end else len(row)
         ids.extend(row[first:last])
@@ -251,7 +253,8 @@ def _same_length(parts: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def _chunk_notice(tokens: int, chunks: int) -> Notice:
     return Notice(
-        code="prompt_chunked", message=f"The prompt has {tokens} tokens; it is read in {chunks} chunks of up to {CHUNK}."
+        code="prompt_chunked",
+        message=f"The prompt has {tokens} tokens; it is read in {chunks} chunks of up to {CHUNK}.",
     )
 
 
@@ -264,6 +267,7 @@ def _fault_of_the_prompt() -> Any:
         if "fragment" not in str(error):
             raise
         raise SpecError(
-            "bad_request", "The prompt could not be read: one of its weighted parts has no words of its own.",
+            "bad_request",
+            "The prompt could not be read: one of its weighted parts has no words of its own.",
             "Take out brackets around single signs.",
         ) from error

@@ -158,9 +158,7 @@ class _Parser:
         for index, token in enumerate(self._tokens):
             self._work += 1
             if token.kind == "open":
-                self._groups[index] = _Group(
-                    token.text, factor=ROUND_FACTOR if token.text == "(" else SQUARE_FACTOR
-                )
+                self._groups[index] = _Group(token.text, factor=ROUND_FACTOR if token.text == "(" else SQUARE_FACTOR)
                 stack.append(index)
             elif token.kind == "close":
                 if stack and _CLOSERS[self._groups[stack[-1]].bracket] == token.text:
@@ -256,7 +254,7 @@ class _Parser:
             notices.append(
                 Notice(
                     code="value_clamped",
-                    message=f"A weight in the prompt was outside {low:g} to {high:g}, and was set to the nearest of the two.",
+                    message=f"A weight in the prompt was outside {low:g} to {high:g}; it was set to the nearer end.",
                     level="warning",
                 )
             )
@@ -290,7 +288,9 @@ class _Writer:
     def chunks(self) -> list[tuple[WeightedText, ...]]:
         done = []
         for chunk in self._chunks:
-            fragments = [WeightedText(text, weight) for text, weight in ((("".join(t)).strip(), w) for t, w in chunk) if text]
+            fragments = [
+                WeightedText(text, weight) for text, weight in ((("".join(t)).strip(), w) for t, w in chunk) if text
+            ]
             if fragments:
                 done.append(tuple(fragments))
         return done or [(WeightedText(""),)]

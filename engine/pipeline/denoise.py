@@ -54,9 +54,9 @@ def tick(
     """
     if not contexts or any(context.finished for context in contexts):
         raise ValueError("a tick needs contexts that are not finished")
-    if len({context.key for context in contexts}) > 1:
+    if len(contexts) > 1 and len({context.key for context in contexts}) > 1:
         raise ValueError("these contexts may not share a UNet call")
-    if pad_to is None and contexts[0].key.pinned:
+    if pad_to is None and contexts[0].spec.repeatable:
         pad_to = PINNED_ROWS
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]

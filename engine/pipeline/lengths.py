@@ -1,8 +1,8 @@
 """Prompts of different length in one UNet call.
 
-Attention over a sequence that is repeated k times gives what it gives over the sequence itself, so shorter embeddings are
-repeated up to a common length. Where no common length is near (3 chunks beside 5 beside 7), they are filled with zeros
-that a mask hides.
+Attention over a sequence that is repeated k times gives what it gives over the sequence itself, so shorter embeddings
+are repeated up to a common length. Where no common length is near (3 chunks beside 5 beside 7), they are filled with
+zeros that a mask hides.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A cheap look at a picture in progress: a linear map from latents to colours.
 
-For the standard VAEs of SD 1.x and SDXL the map is known; for any other it is fitted once, by least squares, to what the
-VAE itself makes of a few small random latents.
+For the standard VAEs of SD 1.x and SDXL the map is known; for any other it is fitted once, by least squares, to what
+the VAE itself makes of a few small random latents.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _fitted(vae: Any, config: Any) -> LatentMap:
     """Least squares between random latents and the colours that the VAE makes of them."""
     latents = _samples(int(config.latent_channels))
     with torch.inference_mode():
-        pixels = vae.decode((latents / config.scaling_factor).to(vae.device, vae.dtype), return_dict=False)[0].float().cpu()
+        pixels = (
+            vae.decode((latents / config.scaling_factor).to(vae.device, vae.dtype), return_dict=False)[0].float().cpu()
+        )
         colours = torch.nn.functional.adaptive_avg_pool2d(pixels, (FIT_SIDE, FIT_SIDE)).clamp(-1, 1)
         cells = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
         cells = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)

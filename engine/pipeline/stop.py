@@ -10,7 +10,7 @@ from typing import Any
 SMALL_MODEL = 200_000_000
 
 
-class Stopped(Exception):  # noqa: N818  not an error: it was asked for
+class Stopped(Exception):
     """Somebody asked to stop. The model and every context are as they were before the call."""
 
 

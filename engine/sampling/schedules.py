@@ -18,7 +18,7 @@ DISTILLATION_STEPS = 50
 def set_steps(scheduler: Any, sampler_id: str, schedule_id: str, steps: int) -> None:
     """Prepare `scheduler` for `steps` steps (1–150); `scheduler.timesteps` then has one entry per UNet evaluation.
 
-    Timesteps and sigmas stay on the CPU, whatever device computes: they steer Python, and cost no synchronisation there.
+    Timesteps and sigmas stay on the CPU, whatever device computes: they steer Python and cost no synchronisation.
     """
     row = sampler(sampler_id)
     if row.id in ("lcm", "tcd"):

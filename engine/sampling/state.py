@@ -1,8 +1,8 @@
 """What a scheduler remembers between steps, as tensors and JSON: no pickle.
 
 Diffusers' schedulers keep tensors, numbers, and lists of both; a snapshot stores them all and puts them back into a
-scheduler that was prepared in the same way. Objects (DPM++ SDE's noise sampler) are not stored: the scheduler makes them
-again from the seed.
+scheduler that was prepared in the same way. Objects (DPM++ SDE's noise sampler) are not stored: they are made again
+from the seed.
 """
 
 from __future__ import annotations

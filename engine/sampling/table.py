@@ -45,8 +45,8 @@ FALLBACK_CONFIG: dict[str, Any] = {
 class Sampler:
     """One row. `scheduler` is the class in diffusers; `settings` override the model's scheduler config.
 
-    `eta` is passed to every step where the scheduler takes it. `own_sigmas` names the schedules that diffusers lacks for
-    this class, so that Easel writes the sigmas; `seeded` ones draw their noise from a seed instead of a generator.
+    `eta` is passed to every step where the scheduler takes it. `own_sigmas` names the schedules that diffusers lacks
+    for this class, so that Easel writes the sigmas; `seeded` ones draw their noise from a seed instead of a generator.
     `a1111_automatic` is what A1111 means by the schedule "Automatic" with this sampler.
     """
 
@@ -248,7 +248,9 @@ def make_scheduler(sampler_id: str, schedule_id: str, base_config: dict[str, Any
     """
     check(sampler_id, schedule_id)
     row = _BY_ID[sampler_id]
-    scheduler = copy.deepcopy(_prototype(sampler_id, schedule_id, json.dumps(base_config, default=list, sort_keys=True)))
+    scheduler = copy.deepcopy(
+        _prototype(sampler_id, schedule_id, json.dumps(base_config, default=list, sort_keys=True))
+    )
     if row.seeded:
         scheduler.register_to_config(noise_sampler_seed=seed)
         scheduler.noise_sampler_seed = seed

@@ -60,7 +60,7 @@ def test_a1111_weights_are_compels_weights(sd1, ours, theirs):
 def test_compels_own_syntax_by_the_switch(sd1):
     from compel import Compel
 
-    prompt = 'a cat++ (in a hat)0.8'
+    prompt = "a cat++ (in a hat)0.8"
     expected = Compel(sd1[0][0], sd1[1][0], truncate_long_prompts=False)(prompt)
     assert torch.equal(encode(parse(prompt, "compel"), *sd1).embeds, expected)
 
@@ -145,7 +145,7 @@ def test_what_would_keep_the_encoder_busy_for_minutes_is_refused(sd1, prompt):
     assert refused.value.code == "prompt_too_long"
 
 
-@given(prompt=st.one_of(st.text(alphabet='()[]:! <|endoftext|>.,aé\u200b1', max_size=60), st.text(max_size=60)))
+@given(prompt=st.one_of(st.text(alphabet="()[]:! <|endoftext|>.,aé\u200b1", max_size=60), st.text(max_size=60)))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_prompt_gives_numbers_or_a_sentence(sdxl, prompt):
     try:

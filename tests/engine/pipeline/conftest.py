@@ -32,7 +32,6 @@ SPEC = GenerationSpec(
 )
 
 
-
 def bundle_of(pipe: Any, folder: Path) -> ModelBundle:
     """A bundle of a diffusers pipeline's components, without a pool."""
     double = hasattr(pipe, "text_encoder_2")

@@ -95,4 +95,6 @@ def test_prompts_are_encoded_once(sd1, sdxl, spec):
     other = begin(sdxl, spec(), 0, context_id="d", cache=cache)
     assert len(cache) == 6
     assert other.text.embeds.shape != first.text.embeds.shape
-    assert torch.equal(begin(sdxl, spec(), 0, context_id="e", cache=cache).added["text_embeds"], other.added["text_embeds"])
+    assert torch.equal(
+        begin(sdxl, spec(), 0, context_id="e", cache=cache).added["text_embeds"], other.added["text_embeds"]
+    )

@@ -58,7 +58,14 @@ def test_four_equal_pictures_make_n_calls_not_four_n(sd1, spec):
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "evaluations"),
-    [("heun", 10, 19), ("dpm2", 10, 19), ("dpm2_a", 10, 19), ("dpmpp_sde", 10, 19), ("pndm", 10, 11), ("euler", 10, 10)],
+    [
+        ("heun", 10, 19),
+        ("dpm2", 10, 19),
+        ("dpm2_a", 10, 19),
+        ("dpmpp_sde", 10, 19),
+        ("pndm", 10, 11),
+        ("euler", 10, 10),
+    ],
 )
 def test_a_step_may_be_two_evaluations(sd1, spec, sampler, steps, evaluations):
     context = begin(sd1, spec(sampler=sampler, steps=steps), 0, context_id="x")
@@ -96,7 +103,10 @@ def test_a_mixed_batch_is_what_each_is_alone(request, spec, family):
 def test_with_a_pinned_shape_not_a_bit_depends_on_the_neighbours(request, spec, family, size):
     bundle = request.getfixturevalue(family)
     samplers = ["dpmpp_2m", "euler_a", "heun", "dpmpp_sde", "pndm"]
-    specs = [spec(sampler=name, steps=3, seed=place, guidance=1.0 if place == 2 else 7.0) for place, name in enumerate(samplers)]
+    specs = [
+        spec(sampler=name, steps=3, seed=place, guidance=1.0 if place == 2 else 7.0)
+        for place, name in enumerate(samplers)
+    ]
     contexts = [begin(bundle, wanted, 0, context_id=str(place)) for place, wanted in enumerate(specs)]
     run_out(bundle, contexts, pad_to=size)
     for context, wanted in zip(contexts, specs, strict=True):
