@@ -22,10 +22,11 @@ from engine.library.scan import Found
 from engine.loading.components import build
 from engine.loading.layouts import candidates
 from engine.loading.loader import load_component, nbytes
+from engine.loading.torchvision_guard import guard_torchvision
 
 from .conftest import EntryOf
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def original_shapes(family_id: str) -> dict[str, tuple[int, ...]]:
@@ -141,3 +142,20 @@ def test_full_size_sdxl_every_weight_has_its_name_and_shape(tmp_path: Path) -> N
 
 def _size(shape: tuple[int, ...], place: keys.Rename) -> int:
     return math.prod(shape) // (3 if place.form == "rows" else 1)
+
+
+@pytest.mark.parametrize("family_id", ["sd1", "sdxl"])
+def test_the_full_size_layout_is_the_one_that_diffusers_converts_from(family_id: str) -> None:
+    guard_torchvision()
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
+    original = {
+        name: torch.empty(shape, device="meta", dtype=torch.float16)
+        for name, shape in original_shapes(family_id).items()
+    }
+    for part, convert in (("unet", convert_ldm_unet_checkpoint), ("vae", convert_ldm_vae_checkpoint)):
+        module: Any = build(part, family(family_id).config(part), family_id)
+        read = convert(original, module.config)
+        wanted = module.state_dict()
+        assert read.keys() == wanted.keys()
+        assert all(read[name].shape == wanted[name].shape for name in wanted)
