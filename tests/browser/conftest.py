@@ -27,6 +27,7 @@ default_model = "tiny"
 device = "cpu"
 dtype = "float32"
 preview_interval = 0.01
+max_batch = 2
 [ui]
 open_browser = false
 [catalogue.models.tiny]

@@ -54,7 +54,7 @@ def test_the_cancel_button_cancels(visit: Visit) -> None:
 
 
 def test_one_picture_is_skipped_and_the_others_are_made(visit: Visit) -> None:
-    visit.generate("three boats", steps=120, count=3, batch=1)
+    visit.generate("three boats", steps=40, count=3, batch=1)
     visit.page.locator(".easel-canvas[data-kind=preview]").wait_for()
     visit.page.get_by_role("button", name="Skip this picture").click()
     visit.until(lambda: visit.studio.jobs()[0]["status"] in ("done", "canceled"))
@@ -137,6 +137,7 @@ def test_choosing_a_sampler_offers_only_its_schedules(visit: Visit) -> None:
         arg=known[title]["advice"][:30],
     )
     page.locator("#easel-schedule input").click()
+    page.get_by_role("option").first.wait_for()
     offered = page.get_by_role("option").all_inner_texts()
     titles = [schedule["title"] for schedule in known[title]["schedules"]]
     assert [text.replace("✓", "").strip() for text in offered] == titles

@@ -73,15 +73,17 @@ class PageBridge:
         outputs: Sequence[Any] = (),
         *,
         trigger_mode: str = "multiple",
+        errors_as: str = "error",
     ) -> None:
         """Wire a short event: `handler(*values, request)` returns one value per output, or a `Reply`.
 
-        A `StudioError` changes no output and is shown to the person. Values arrive as the page sends them (no Gradio
+        A `StudioError` changes no output and goes to the page as a message of the kind `errors_as`: "error" is shown as
+        a sentence, "refused" on the stage, with ways out. Values arrive as the page sends them (no Gradio
         preprocessing): a list that became longer since the page was loaded is no reason to refuse a choice.
         """
 
         async def run(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-            return await self._answer(handler, values, request, len(outputs))
+            return await self._answer(handler, values, request, len(outputs), errors_as)
 
         self._wire(event, run, inputs, outputs, trigger_mode)
 
@@ -106,14 +108,19 @@ class PageBridge:
             self.on(blocks.load, handler, (), outputs)
 
     async def _answer(
-        self, handler: Callable[..., Any], arguments: tuple[Any, ...], request: gr.Request, count: int
+        self,
+        handler: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        request: gr.Request,
+        count: int,
+        errors_as: str = "error",
     ) -> tuple[Any, ...]:
         try:
             answer = handler(*arguments, request)
             if inspect.isawaitable(answer):
                 answer = await answer
         except StudioError as error:
-            return (*(gr.skip() for _ in range(count)), self._message(request, {"kind": "error", **error.to_wire()}))
+            return (*(gr.skip() for _ in range(count)), self._message(request, {"kind": errors_as, **error.to_wire()}))
         reply = answer if isinstance(answer, Reply) else Reply(_as_tuple(answer, count))
         values = reply.values or tuple(gr.skip() for _ in range(count))
         return (*values, self._message(request, *reply.messages) if reply.messages else gr.skip())

@@ -1,6 +1,6 @@
 // The bar at the top: name, what the engine is doing, colours of the page.
 
-import { h, icon } from "./dom.js";
+import { h, icon, onceAFrame } from "./dom.js";
 import { live } from "./live.js";
 
 const WORDS = {
@@ -34,12 +34,14 @@ class Bar extends HTMLElement {
     this.draw = () => this.drawState();
     live.addEventListener("engine", this.draw);
     live.addEventListener("connection", this.draw);
+    live.addEventListener("jobs", (this.retitle = onceAFrame(drawTitle)));
     this.drawState();
   }
 
   disconnectedCallback() {
     live.removeEventListener("engine", this.draw);
     live.removeEventListener("connection", this.draw);
+    live.removeEventListener("jobs", this.retitle);
   }
 
   drawState() {
@@ -74,6 +76,12 @@ class Bar extends HTMLElement {
     this.theme.title = label;
     this.theme.setAttribute("aria-label", label);
   }
+}
+
+// The browser's own tab tells how far the running job is.
+function drawTitle() {
+  const running = live.active().find((job) => job.status === "running");
+  document.title = running ? `${Math.round(running.progress.fraction * 100)} % · Easel` : "Easel";
 }
 
 function currentTheme() {

@@ -7,7 +7,6 @@ import { cancelJob } from "./stage.js";
 class Queue extends HTMLElement {
   connectedCallback() {
     if (!this.list) {
-      this.title = "";
       this.heading = h("h3");
       this.list = h("ol", { class: "easel-jobs" });
       this.all = h("button", {

@@ -73,6 +73,7 @@ class Stage extends HTMLElement {
   refuse(error) {
     this.refused = error;
     this.redraw();
+    if (window.innerWidth <= 900) this.scrollIntoView({ block: "nearest" });
   }
 
   // What to show: the picture that was chosen, else the one being painted, else the newest.
@@ -277,14 +278,24 @@ export function fitPicture(element, width, height, longest = 640) {
 
 function errorCard(error) {
   const again = (action, text) => h("button", { type: "button", class: "easel-button", text, onclick: () => signal("remedy", { action }) });
-  const helps = !["model_file_missing", "model_unknown", "engine_starting", "prompt_empty"].includes(error.code);
+  // Fewer steps help where the machine gave up; the model's values where a value was refused.
+  const faults = ["out_of_memory", "generation_failed", "picture_not_finite", "job_gave_up", "steps_out_of_range", "internal"];
+  const fewer = faults.includes(error.code);
+  const defaults = fewer || /_out_of_range$|^size_|^combination_|^sampler_|^schedule_|^fraction_/.test(error.code);
   return h(
     "div",
     { class: "easel-error", role: "alert" },
     h("h3", { text: "That did not work" }),
     h("p", { text: error.message }),
     error.hint ? h("p", { class: "easel-quiet", text: error.hint }) : null,
-    helps ? h("div", { class: "easel-buttons" }, again("fewer_steps", "Try with fewer steps"), again("defaults", "Try the model's defaults")) : null,
+    fewer || defaults
+      ? h(
+          "div",
+          { class: "easel-buttons" },
+          fewer ? again("fewer_steps", "Try with fewer steps") : null,
+          defaults ? again("defaults", "Try the model's defaults") : null,
+        )
+      : null,
   );
 }
 

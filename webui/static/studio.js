@@ -16,10 +16,8 @@ const MESSAGES = {
     live.on_job({ job });
     live.tell("submitted", job.id);
   },
-  error: ({ error }) => {
-    live.tell("refused", error);
-    say(`${error.message} ${error.hint}`.trim(), { kind: "error" });
-  },
+  error: ({ error }) => say(`${error.message} ${error.hint}`.trim(), { kind: "error" }),
+  refused: ({ error }) => live.tell("refused", error),
   say: ({ text }) => say(text),
   form: (message) => {
     attached = true;

@@ -80,7 +80,7 @@ def _wire(
     page.on_signal("picture", form.read_picture, form.inputs, form.outputs)
     page.on_signal("remedy", form.remedy, form.inputs, form.outputs)
     page.on_signal("example", lambda prompt, request: str(prompt), (), (box.prompt,))
-    page.on(box.generate.click, form.generate, form.inputs)
+    page.on(box.generate.click, form.generate, form.inputs, errors_as="refused")
     page.on(picker.model.input, form.choose_model, form.inputs, form.outputs)
     page.on(picker.apply_defaults.click, form.choose_model, form.inputs, form.outputs)
     page.on(picker.save_defaults.click, form.save_defaults, form.inputs)
