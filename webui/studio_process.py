@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import os
 import signal
 import socket
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from engine import platform
 from engine.errors import ConfigError, SetupError, StudioError
 from webui.gate import Gate
 from webui.login import Login, load_secret, new_password
@@ -286,7 +286,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":
+    if not platform.is_windows():
         # On Windows this option would let two programs share the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
