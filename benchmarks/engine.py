@@ -1,7 +1,8 @@
 """Easel beside plain diffusers, in one run: what the studio costs on top of the bare pipeline.
 
-Both sides load the starter model in float32 with the same thread settings, each in its own process. They take turns, so that
-what else the machine does falls on both alike. The studio's side is everything: REST, queue, previews, PNG with metadata, rows.
+Both sides load the starter model in float32 with the same thread settings, each in its own process. They take turns, so
+that what else the machine does falls on both alike. The studio's side is everything: REST, queue, previews, PNG with
+metadata, rows.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _side_by_side(studio: Studio) -> tuple[float, float, float]:
     size = _default_size()
     ours: list[float] = []
     plain: list[float] = []
-    with _plain_pipeline() as other:
+    with PlainPipeline() as other:
         for turn in range(WARM_UP + PAIRS):
             seed = 1000 + turn
             began = time.perf_counter()
@@ -79,10 +80,10 @@ def _default_size() -> int:
     return int(json.loads(config.read_text())["sample_size"]) * int(scale)
 
 
-class _plain_pipeline:  # noqa: N801  reads as the thing that it opens
+class PlainPipeline:
     """The bare pipeline's process, while open."""
 
-    def __enter__(self) -> _plain_pipeline:
+    def __enter__(self) -> PlainPipeline:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.plain_diffusers", str(load_settings().starter_dir)],
             cwd=ROOT,

@@ -227,10 +227,10 @@ def test_library_values_assets_and_metrics(play: Play) -> None:
 
 
 def test_every_command_has_an_answer() -> None:
+    import tempfile
+
     from engine.server.runtime import Runtime
     from engine.settings import parse_settings
-
-    import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         runtime = Runtime(parse_settings({"paths": {"data": folder}}))

@@ -30,10 +30,12 @@ class StudioProcess:
         self.log = data / "studio.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "webui", "--data", str(data), "--config", str(config), "--port", str(self.port)]
-                + ["--no-browser", *options],
+                [
+                    *(sys.executable, "-m", "webui", "--data", str(data), "--config", str(config)),
+                    *("--port", str(self.port), "--no-browser", *options),
+                ],
                 cwd=ROOT,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "GRADIO_ANALYTICS_ENABLED": "0"},
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"},
                 stdout=log,
                 stderr=log,
             )

@@ -73,8 +73,8 @@ def test_pictures_of_a_started_job_come_before_new_jobs(bench: Bench) -> None:
     running = bench.submit(count=2)
     bench.submit(owner="bob")
     assert bench.queue.claim(bench.queue.waiting()[0])
-    waiting = bench.queue.waiting()
-    assert [(claim.job.id, claim.task.index) for claim in waiting][0] == (running, 1)
+    first = bench.queue.waiting()[0]
+    assert (first.job.id, first.task.index) == (running, 1)
 
 
 def test_what_waits_is_canceled_at_once_and_cannot_start(bench: Bench) -> None:
