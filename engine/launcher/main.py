@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from engine import platform
@@ -15,7 +15,7 @@ from engine.launcher.environment import Environment, ensure
 from engine.launcher.options import Options, parse
 from engine.launcher.ports import choose_port
 from engine.launcher.quick_settings import read_quick_settings
-from engine.launcher.threads import quiet_environment
+from engine.launcher.threads import engine_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_TESTS_SELECTED = 5
@@ -63,9 +63,7 @@ def _test(options: Options) -> int:
     workers = min(platform.physical_cores(), 8)
     if not arguments and workers > 1:
         arguments = ["-n", str(workers), "--dist", "loadfile"]
-    variables = _environment()
-    variables.setdefault("OMP_NUM_THREADS", "1")
-    variables.setdefault("OMP_WAIT_POLICY", "passive")
+    variables = _environment({"OMP_NUM_THREADS": "1", **os.environ})
     status = subprocess.run(
         [str(environment.python), "-m", "pytest", *arguments], cwd=ROOT, env=variables, check=False
     ).returncode
@@ -116,11 +114,12 @@ _COMMANDS: dict[str, Callable[[Options], int]] = {
 def _become(environment: Environment, module: str, arguments: Sequence[str]) -> int:
     """Replace this process by `python -m module`; the current folder becomes Easel's own."""
     os.chdir(ROOT)
-    platform.become([str(environment.python), "-m", module, *arguments], _environment())
+    platform.become([str(environment.python), "-m", module, *arguments], _environment(os.environ))
 
 
-def _environment() -> dict[str, str]:
-    variables = quiet_environment(os.environ)
+def _environment(base: Mapping[str, str]) -> dict[str, str]:
+    """With the engine's threads too: `generate` and `bench` may run an engine in their own process."""
+    variables = engine_environment(base)
     # Packages that the user keeps elsewhere must not shadow the pinned ones.
     variables["PYTHONNOUSERSITE"] = "1"
     return variables
