@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from engine.errors import StudioError
@@ -249,7 +250,7 @@ class Worker(threading.Thread):
         for picture, result in zip(pictures, decoded, strict=True):
             for notice in result.notices:
                 self._queue.notice(picture.job_id, notice)
-            self._guard([picture.claim], lambda p=picture, image=result.image: self._save(p, image))
+            self._guard([picture.claim], partial(self._save, picture, result.image))
 
     def _save(self, picture: RunningPicture, image: Any) -> None:
         self._count(picture)

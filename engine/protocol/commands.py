@@ -83,7 +83,8 @@ class SamplerList(Frozen):
 
 
 class ImagePage(Frozen):
-    """A page of the history, newest first. `next_cursor` is None on the last page; `total` counts all matches."""
+    """A page of the history, newest first. `next_cursor` is None on the last page; `total` counts all matches
+    (of a text search at most 50 000)."""
 
     images: tuple[ImageView, ...]
     next_cursor: str | None = None

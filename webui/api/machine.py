@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 

@@ -93,7 +93,7 @@ class HistoryAnswers:
         return Done(count=count)
 
     def _tell(self, owner: str, ids: tuple[str, ...], action: str) -> None:
-        self._publish(HistoryChanged(owner=owner, image_ids=ids, action=action))  # type: ignore[arg-type]
+        self._publish(HistoryChanged(owner=owner, image_ids=ids, action=action))
 
 
 def _move(source: Path, target: Path) -> None:
