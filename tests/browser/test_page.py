@@ -19,7 +19,11 @@ NAMELESS = """
 
 
 def test_ten_tabs_of_one_browser_are_live(visit: Visit) -> None:
-    pages = [visit.page, *(visit.open() for _ in range(9))]
+    pages = [visit.page, *(visit.context.new_page() for _ in range(9))]
+    for page in pages[1:]:
+        page.goto(visit.studio.url, wait_until="commit")
+    for page in pages:
+        visit.attached(page)
     visit.generate("ten witnesses", count=1, steps=5)
     job = visit.studio.jobs()[0]["id"]
     for page in pages:
