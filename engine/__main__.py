@@ -12,11 +12,9 @@ import json
 import os
 import socket
 import sys
-import threading
 from pathlib import Path
 
 PROTOCOL_VERSION = 1
-STOP_SECONDS = 25.0
 
 
 def main() -> int:
@@ -32,15 +30,7 @@ def main() -> int:
 
     from engine.server.process import serve
 
-    return serve(listener, token, config=options.config, data=options.data, leash=_leash)
-
-
-def _leash(stop: threading.Event) -> None:
-    """Block until standard input closes, ask for a stop, and insist after a while."""
-    while sys.stdin.buffer.read(4096):
-        continue
-    stop.set()
-    threading.Timer(STOP_SECONDS, os._exit, args=(1,)).start()
+    return serve(listener, token, config=options.config, data=options.data)
 
 
 def _options() -> argparse.Namespace:

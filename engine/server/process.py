@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
+from engine import platform
 from engine.errors import StudioError
 from engine.server.routes import create_app
 from engine.server.runtime import Runtime
 from engine.settings import load_settings
 
 log = logging.getLogger("easel.engine")
+
+# The last evaluation may take a while on a slow machine; then the snapshot has to do.
+STOP_SECONDS = 25.0
 
 
 def serve(
@@ -27,9 +31,8 @@ def serve(
     *,
     config: Path | None,
     data: str | None,
-    leash: Callable[[threading.Event], None],
 ) -> int:
-    """Serve on `listener` until a signal comes or the leash is let go. Returns the exit status."""
+    """Serve on `listener` until a signal comes or standard input closes. Returns the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -39,9 +42,17 @@ def serve(
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 2
     stop = threading.Event()
-    threading.Thread(target=leash, args=(stop,), name="easel-leash", daemon=True).start()
+    platform.watch_stdin(lambda: _let_go(stop))
     asyncio.run(_serve(listener, token, runtime, stop))
     return 0
+
+
+def _let_go(stop: threading.Event) -> None:
+    """Whoever started this process is gone: stop, and insist after a while."""
+    stop.set()
+    insist = threading.Timer(STOP_SECONDS, os._exit, args=(1,))
+    insist.daemon = True
+    insist.start()
 
 
 async def _serve(listener: socket.socket, token: str, runtime: Runtime, stop: threading.Event) -> None:

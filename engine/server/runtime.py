@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from engine.client.data_lock import DataLock
 from engine.errors import EngineLostError, StudioError
 from engine.images.assets import AssetStore
 from engine.images.disk import remove_leftovers
@@ -44,6 +45,7 @@ VERSION = "0.1.0"
 BIN_DAYS = 30
 DAY = 86_400.0
 IMPORT_ALLOWANCE = 300.0
+LOCK_PATIENCE = 30.0
 
 
 class Runtime:
@@ -59,7 +61,14 @@ class Runtime:
         self.state = StateMachine(self.events.publish)
         self.pulse = Pulse()
         self.metrics = Metrics()
-        self.store = open_store(settings.state_dir)
+        # An engine whose studio was killed may still be finishing its last evaluation: two never write one store.
+        self._lock = DataLock(settings.state_dir, "engine.lock")
+        self._lock.acquire("", patience=LOCK_PATIENCE)
+        try:
+            self.store = open_store(settings.state_dir)
+        except StudioError:
+            self._lock.release()
+            raise
         self.library = Library(settings, self.store.library)
         self.styles = StyleFile(settings.data_dir / "styles.csv")
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
@@ -94,6 +103,7 @@ class Runtime:
         self.library.close()
         self.events.close()
         self.store.close()
+        self._lock.release()
 
     # --- threads ---------------------------------------------------------------------------------------------------
 

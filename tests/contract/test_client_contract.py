@@ -235,4 +235,4 @@ def test_every_command_has_an_answer() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runtime = Runtime(parse_settings({"paths": {"data": folder}}))
         assert runtime.dispatch.commands == set(COMMANDS.values())
-        runtime.store.close()
+        runtime.stop()
