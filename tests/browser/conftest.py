@@ -79,7 +79,7 @@ class Studio:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Studio]:
+def studio(tmp_path_factory: pytest.TempPathFactory, browser_program: str) -> Iterator[Studio]:
     """`python -m webui` on a fresh data folder, ready to generate."""
     data = tmp_path_factory.mktemp("studio")
     write_tiny_sd1(data / "models" / "checkpoints" / "tiny-sd1")
@@ -118,15 +118,23 @@ def studio(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium, or a skip that says how to get one."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: launch.py test installs it.")
+def browser_program() -> str:
+    """The path of a Chromium, or a skip that says how to get one."""
+    pytest.importorskip("playwright.sync_api", reason="Playwright is missing: launch.py test installs it.")
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("There is no Chromium on this machine: install the package “chromium” to run the browser tests.")
-    with playwright.sync_playwright() as driver:
+    return program
+
+
+@pytest.fixture(scope="module")
+def chromium(browser_program: str) -> Iterator[Any]:
+    """A headless Chromium. For one module only: Playwright's driver would keep others from starting theirs."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=browser_program, args=["--no-sandbox", "--disable-background-networking"]
         )
         yield browser
         browser.close()

@@ -133,7 +133,7 @@ def test_choosing_a_sampler_offers_only_its_schedules(visit: Visit) -> None:
     page.locator("#easel-sampler input").click()
     page.get_by_role("option", name=title, exact=True).click()
     page.wait_for_function(
-        "advice => document.querySelector('#easel-advice').textContent.startsWith(advice)",
+        "advice => document.querySelector('#easel-advice').textContent.includes(advice)",
         arg=known[title]["advice"][:30],
     )
     page.locator("#easel-schedule input").click()

@@ -6,7 +6,11 @@ import { live } from "./live.js";
 import { say } from "./say.js";
 
 const LARGEST = 25 * 1024 * 1024;
+// Examples shown at first; the rest would push the form down.
+const FEW = 5;
 let known = null;
+
+const chip = (text, onclick) => h("button", { type: "button", class: "easel-chip-button", text, onclick });
 
 export function formChanged(message) {
   known = message;
@@ -30,7 +34,13 @@ class Examples extends HTMLElement {
       h(
         "div",
         { class: "easel-examples", role: "group", "aria-label": "Examples" },
-        ...examples.map((text) => h("button", { type: "button", class: "easel-chip-button", text, onclick: () => signal("example", text) })),
+        ...examples.slice(0, this.all ? undefined : FEW).map((text) => chip(text, () => signal("example", text))),
+        this.all || examples.length <= FEW
+          ? null
+          : chip("More…", () => {
+              this.all = true;
+              this.draw();
+            }),
       ),
     );
   }
