@@ -80,7 +80,9 @@ def test_the_queue_shows_places_and_cancels_one(visit: Visit) -> None:
     rows = page.locator(".easel-jobs li")
     page.wait_for_function("document.querySelectorAll('.easel-jobs li').length === 3")
     assert ["first" in rows.nth(0).inner_text(), "third" in rows.nth(2).inner_text()] == [True, True]
-    assert "1 before it" in rows.nth(2).inner_text()
+    page.wait_for_function(
+        "document.querySelectorAll('.easel-jobs li .easel-job-state')[2]?.textContent.includes('1 before it')"
+    )
     visit.show("5-queue")
     rows.nth(1).get_by_role("button").click()
     page.wait_for_function("document.querySelectorAll('.easel-jobs li').length === 2")
@@ -138,7 +140,8 @@ def test_choosing_a_sampler_offers_only_its_schedules(visit: Visit) -> None:
     )
     page.locator("#easel-schedule input").click()
     page.wait_for_function(
-        "titles => [...document.querySelectorAll('[role=option]')].map((one) => one.ariaLabel).join() === titles.join()",
+        "titles => titles.join() ==="
+        " [...document.querySelectorAll('[role=option]')].map((one) => one.ariaLabel).join()",
         arg=[schedule["title"] for schedule in known[title]["schedules"]],
     )
 
