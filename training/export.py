@@ -64,7 +64,7 @@ def save_component(model: Any, folder: Path, name: str = "diffusion_pytorch_mode
     if name == "model.safetensors":
         state = {key: value for key, value in state.items() if not key.endswith("position_ids")}
         state = {key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in state.items()}
-        config = {**model.config.to_dict(), "architectures": ["CLIPTextModel"], "dtype": "float16"}
+        config = {**model.config.to_dict(), "architectures": ["CLIPTextModel"], "dtype": "float32"}
         config.pop("_name_or_path", None)
         (folder / "config.json").write_text(
             json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8"
