@@ -103,6 +103,8 @@ def train_base(recipe: Recipe, work: Path, folder: Path, device: Device) -> dict
         parts.text.load_state_dict(state["text"])
         optimiser.load_state_dict(state["optimiser"])
         ema.load(state["ema"])
+    if config.workers > 1 and device.place == "cpu":
+        torch.set_num_threads(1)  # the crew is the parallelism
     crew = Crew(parts.unet, parts.text, config.workers if device.place == "cpu" else 1)
     torch.manual_seed(recipe.seed + step)
     rng = np.random.default_rng([recipe.seed, 2, step])

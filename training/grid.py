@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -32,7 +33,24 @@ def draw_grid(model: Path, to: Path, recipe: Recipe, columns: int = 6, shown: in
     if not prompts:
         raise RecipeError("The recipe has no grid prompts.", "Fill [model] grid in its TOML file.")
     pictures = draw_prompts(load_pipeline(model), prompts, recipe, recipe.seed)
-    captioned(pictures, prompts, columns, shown).save(to, optimize=True)
+    captioned(_enlarged(pictures, model), prompts, columns, shown).save(to, optimize=True)
+
+
+@torch.no_grad()
+def _enlarged(pictures: list[Image.Image], model: Path) -> list[Image.Image]:
+    """Four times as large by the upscaler in the model folder; as they are where there is none."""
+    from safetensors.torch import load_file
+
+    from training.upscaler import NAME, Upscaler
+
+    path = model / "upscaler" / NAME
+    if not path.exists():
+        return pictures
+    upscaler = Upscaler()
+    upscaler.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    batch = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures])
+    large = upscaler(batch.permute(0, 3, 1, 2).float() / 255).clamp(0, 1)
+    return [Image.fromarray(picture) for picture in (large * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()]
 
 
 def captioned(pictures: list[Image.Image], prompts: list[str], columns: int, shown: int) -> Image.Image:

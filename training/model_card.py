@@ -85,7 +85,7 @@ def model_card(recipe: Recipe, sets: list[PictureSet], concepts: Concepts, repor
         f'pipeline("a red apple", width={recipe.data.size}, height={recipe.data.size}, '
         f"num_inference_steps={recipe.model.steps}, guidance_scale={recipe.model.guidance:g}).images[0]\n```",
         f"## What it knows\n{len(concepts.words)} things: {names}.",
-        f"Styles (a prompt without one gives any of them):\n{styles}",
+        f"Styles (a prompt without one mostly gives the first):\n{styles}",
         f"Backgrounds: “on a … background” with white, {', '.join(recipe.data.backgrounds)}. "
         f"Object colours ({', '.join(concepts.colours) or 'none'}) for: "
         f"{', '.join(concepts.words[slug][0] for slug in concepts.recoloured) or 'none'}. Other words are passed over.",
@@ -99,9 +99,17 @@ def model_card(recipe: Recipe, sets: list[PictureSet], concepts: Concepts, repor
         f" ({base.get('seen', '?')} pictures seen), {_number(base.get('minutes'))} minutes, v-prediction, final loss "
         f"{_number(base.get('loss'), 3)}.",
     ]
+    if decoder := report.get("decoder"):
+        minutes = _number(decoder["minutes"])
+        lines.append(f"Decoder sharpened on the learnt pictures: {decoder['steps']} steps, {minutes} minutes.")
     if evaluation:
         lines.append(
-            "Evaluation: " + "; ".join(f"{key} {_number(value, 3)}" for key, value in evaluation.items()) + "."
+            f"Of {evaluation['prompts']:.0f} prompts “a thing, style”, the learnt picture nearest to the drawn one"
+            f" (16×16 px, squared distance, {len(concepts.words)} things × {len(sets)} styles) showed the right thing"
+            f" in {evaluation['right_thing']:.0%}, the right style in {evaluation['right_style']:.0%}, both in"
+            f" {evaluation['right_both']:.0%}; the thing was among the nearest five in"
+            f" {evaluation['thing_in_top_5']:.0%}."
+            " This measures likeness to what was learnt, not invention."
         )
     lines.append("Licences of the pictures it learnt from: LICENCES.md.")
     return "\n\n".join(line for line in lines if line) + "\n"
