@@ -163,4 +163,3 @@ class _ShortHeartbeat:
             await Response(status_code=204)(scope, receive, send)
             return
         await self._app(scope, receive, send)
-

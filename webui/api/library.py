@@ -95,5 +95,4 @@ async def delete_style(request: Request, name: Annotated[str, Query(max_length=5
 async def count_tokens(request: Request) -> Response:
     """How many tokens a prompt has, and in how many chunks of 75."""
     asked = await read_model(request, TokenRequest)
-    return await ask(request, CountTokens(owner=owner_of(request), prompt=asked.prompt, model=asked.model)
-    )
+    return await ask(request, CountTokens(owner=owner_of(request), prompt=asked.prompt, model=asked.model))
