@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,12 @@ class Studio:
         for job in self.jobs():
             if job["status"] in ("queued", "running"):
                 request = urllib.request.Request(f"{self.url}/api/v1/jobs/{job['id']}", method="DELETE")
-                urllib.request.urlopen(request, timeout=60).close()
+                try:
+                    urllib.request.urlopen(request, timeout=60).close()
+                except urllib.error.HTTPError as error:
+                    # 409: it ended by itself meanwhile.
+                    if error.code != 409:
+                        raise
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_a_reload_attaches_to_the_running_job_and_keeps_the_form(visit: Visit) -
 
 def test_the_queue_shows_places_and_cancels_one(visit: Visit) -> None:
     page = visit.page
-    visit.generate("the first in line", steps=150, count=8)
+    visit.generate("the first in line", steps=150, count=60, batch=2)
     visit.generate("the second in line", count=1, steps=6)
     visit.generate("the third in line")
     rows = page.locator(".easel-jobs li")

@@ -56,7 +56,9 @@ def test_send_to_text_to_image(three: Visit) -> None:
     page.locator("dialog").get_by_role("button", name="Use its settings").click()
     page.wait_for_function("document.querySelector('#easel-prompt textarea').value === 'three zebras at noon'")
     page.locator("#easel-generate").wait_for()
-    assert three.value("seed") == seed
+    page.wait_for_function(
+        "seed => document.querySelector('#easel-seed input, #easel-seed textarea').value === seed", arg=seed
+    )
 
 
 def test_delete_and_undo(three: Visit) -> None:
