@@ -132,7 +132,7 @@ def _second_start(data: Path) -> tuple[float, float, float]:
                 time.sleep(0.01)
                 continue
             page = page or time.perf_counter() - studio.started
-            if answer.json().get("web") == "ok":
+            if answer.json().get("page") == "ready":
                 tabs = time.perf_counter() - studio.started
             time.sleep(0.02)
         size = _default_size()
