@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from engine.protocol.jobs import Progress, Stage
 
@@ -28,7 +28,6 @@ class _JobLine:
     head_start: int = 0
     saved: int = 0
     count: int = 1
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Board:

@@ -14,14 +14,13 @@ from engine.pipeline.context import GenerationContext
 class RunningPicture:
     """What the worker keeps of a picture.
 
-    `alone` is set after a shared call failed, so that the next failure names its culprit. `resumed_at` is the number of
-    evaluations that a snapshot saved.
+    `alone` is set after a shared call failed, so that the next failure names its culprit. `counted` is the number of
+    evaluations that the store knows of.
     """
 
     claim: Claim
     context: GenerationContext
     alone: bool = False
-    resumed_at: int = 0
     counted: int = 0
     began: float = field(default_factory=time.monotonic)
     last_preview: float = 0.0

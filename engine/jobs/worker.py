@@ -146,7 +146,7 @@ class Worker(threading.Thread):
                 done = context.evaluations_done
                 self._board.resumed(job.id, done)
                 self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
-                return RunningPicture(claim, context, resumed_at=done, counted=done)
+                return RunningPicture(claim, context, counted=done)
         context = begin(bundle, job.spec, index, context_id=image_id, cache=self._bench.embeddings)
         for notice in context.notices:
             self._queue.notice(job.id, notice)
