@@ -84,6 +84,20 @@ class ModelFileError(StudioError):
     )
 
 
+class AdapterError(StudioError):
+    """An adapter file is one, but cannot be used: for another model, damaged, or with values that are no numbers."""
+
+    status = 422
+    codes = (
+        "adapter_family_mismatch",
+        "adapter_matches_nothing",
+        "adapter_not_finite",
+        "adapter_damaged",
+        "adapter_weight_out_of_range",
+        "adapter_blocks_unknown",
+    )
+
+
 class ConfigError(StudioError):
     """`config.toml`, an extension's manifest or a command-line option is wrong."""
 
@@ -117,7 +131,7 @@ class NotFoundError(StudioError):
     """The thing that was named does not exist, or is not this caller's."""
 
     status = 404
-    codes = ("job_unknown", "image_unknown", "asset_unknown", "route_unknown")
+    codes = ("job_unknown", "image_unknown", "asset_unknown", "preview_unknown", "stack_unknown", "route_unknown")
 
 
 class ConflictError(StudioError):
@@ -171,6 +185,7 @@ class InternalError(StudioError):
 LEAVES: tuple[type[StudioError], ...] = (
     SpecError,
     ModelFileError,
+    AdapterError,
     ConfigError,
     SetupError,
     NotFoundError,

@@ -10,12 +10,21 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
+from engine.protocol.adapters import (
+    AdapterDetails,
+    AdapterPage,
+    CompletionList,
+    NamedStack,
+    StackList,
+    StackReport,
+    SuggestionList,
+)
 from engine.protocol.events import EngineState
 from engine.protocol.frozen import Frozen
 from engine.protocol.jobs import ImageView, JobStatus, JobView
 from engine.protocol.library import FileKind, FileView, ModelDefaults, ModelView, SamplerView
 from engine.protocol.notices import Notice
-from engine.protocol.specs import GenerationSpec
+from engine.protocol.specs import AdapterRef, GenerationSpec
 
 Reply = TypeVar("Reply", bound=Frozen)
 LOCAL_OWNER = "local"
@@ -224,6 +233,76 @@ class SaveStyle(Command[StyleList]):
 
     name = "save_style"
     style: Style
+    delete: bool = False
+
+
+# --- adapters ------------------------------------------------------------------------------------------------------
+
+
+class ListAdapters(Command[AdapterPage]):
+    """A page of adapters. Each word of `query` must occur in name, title, trigger words or tags; best fit first, else
+    by title. `folder` and `family` narrow it; `refresh` has the folders looked at again (in the background)."""
+
+    name = "list_adapters"
+    query: str = ""
+    family: str | None = None
+    folder: str | None = None
+    limit: int = Field(default=60, ge=1, le=500)
+    cursor: str | None = None
+    refresh: bool = False
+
+
+class GetAdapter(Command[AdapterDetails]):
+    """One adapter by id, title, file name or hash."""
+
+    name = "get_adapter"
+    adapter_id: str
+
+
+class LocatePreview(Command[ImageFile]):
+    """The preview picture of an adapter; one that is embedded is written out first."""
+
+    name = "locate_preview"
+    adapter_id: str
+
+
+class CheckStack(Command[StackReport]):
+    """What of each adapter fits the model (None: the default), from headers only. `conflicts` reads weights too."""
+
+    name = "check_stack"
+    model: str | None = None
+    adapters: tuple[AdapterRef, ...]
+    conflicts: bool = False
+
+
+class SuggestAdapters(Command[SuggestionList]):
+    """Adapters that fit the prompt as typed. Nothing is applied. `forget` clears what was learnt of the owner's use."""
+
+    name = "suggest_adapters"
+    prompt: str = ""
+    model: str | None = None
+    limit: int = Field(default=8, ge=1, le=50)
+    forget: bool = False
+
+
+class CompletePrompt(Command[CompletionList]):
+    """What the unfinished word `prefix` may become: adapters, trigger words, embeddings, words of one's history."""
+
+    name = "complete_prompt"
+    prefix: str
+    model: str | None = None
+    limit: int = Field(default=12, ge=1, le=50)
+
+
+class ListStacks(Command[StackList]):
+    name = "list_stacks"
+
+
+class SaveStack(Command[StackList]):
+    """Keep a stack under its name, or replace the one of that name; `delete` removes it."""
+
+    name = "save_stack"
+    stack: NamedStack
     delete: bool = False
 
 

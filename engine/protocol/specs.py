@@ -30,7 +30,15 @@ PromptSyntax = Literal["a1111", "compel"]
 
 
 class AdapterRef(Frozen):
-    """One row of the adapter stack. Weights −10…10; `start` and `end` are fractions of the steps, 0.0–1.0."""
+    """One row of the adapter stack; the order of the rows is their priority, the first before the second.
+
+    Attributes:
+        name: an id of the library; title, file name and hash (10, 12 or 64 characters) are understood at admission.
+        unet_weight, text_weight: −10…10; a `text_weight` of None is the same as `unet_weight`.
+        start, end: fractions of the steps, 0.0–1.0.
+        blocks: A1111's block weights, that multiply `unet_weight` by block: 17 or 26 of them for SD 1.x and 2.x, 12 or
+            20 for SDXL; empty changes nothing.
+    """
 
     name: str
     unet_weight: float = 1.0
@@ -38,6 +46,7 @@ class AdapterRef(Frozen):
     enabled: bool = True
     start: float = 0.0
     end: float = 1.0
+    blocks: tuple[float, ...] = ()
 
 
 class ControlUnit(Frozen):

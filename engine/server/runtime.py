@@ -28,6 +28,7 @@ from engine.metrics.registry import Metrics
 from engine.protocol.commands import TokenCount
 from engine.protocol.events import FaultReported, LibraryChanged
 from engine.protocol.jobs import ErrorView
+from engine.server.answers.adapters import AdapterAnswers
 from engine.server.answers.engine import EngineAnswers
 from engine.server.answers.history import HistoryAnswers
 from engine.server.answers.jobs import JobAnswers
@@ -153,6 +154,7 @@ class Runtime:
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
                 LibraryAnswers(self.library, self.styles, publish).answers(),
+                AdapterAnswers().answers(),
                 PictureAnswers(AssetStore(settings.state_dir), self.library, self._tokens).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
