@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 LowRank = tuple[Tensor, Tensor]
-"""(up (out, r), already times alpha/rank; down (r, in·kernel)), both float32: ΔW.reshape(out, -1) = scale · up @ down."""
+"""(up (out, r) already times alpha/rank, down (r, in·kernel)), float32: ΔW.reshape(out, -1) = scale · up @ down."""
 
 
 class ModulePatch(Protocol):
@@ -41,8 +41,12 @@ class ModulePatch(Protocol):
         """ΔW at that scale: float32, shape of the weight."""
         ...
 
-    def bias_delta(self, scale: float) -> Tensor | None:
-        """What is added to the bias, float32 (out,), on the CPU or wherever the patch lies; None: nothing."""
+    def bias_delta(self, scale: float, bias: Tensor | None = None) -> Tensor | None:
+        """What is added to the bias, float32 (out,); None: nothing.
+
+        `bias` is the module's own (None: it has none, and what comes back becomes one). Only peft's (IA)³ looks at it,
+        which multiplies the whole output.
+        """
         ...
 
     def low_rank(self) -> LowRank | None:
