@@ -285,7 +285,8 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         ConfigError: `config_bad_value`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Naming the protocol makes asyncio switch Nagle's delay off on what is accepted (40 ms for every live message).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if not platform.is_windows():
         # On Windows this option would let two programs share the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

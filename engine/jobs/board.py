@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from engine.protocol.jobs import Progress, Stage
 
+# A step of a small model takes 30 ms; telling each of them costs both processes more than it shows anybody.
+TELL_SECONDS = 0.1
+
 
 @dataclass(frozen=True)
 class PictureProgress:
@@ -28,6 +31,9 @@ class _JobLine:
     head_start: int = 0
     saved: int = 0
     count: int = 1
+    # What was told last of this job, and when.
+    told: Stage = "waiting"
+    told_at: float = 0.0
 
 
 class Board:
@@ -43,13 +49,18 @@ class Board:
             if job_id not in self._jobs:
                 self._jobs[job_id] = _JobLine({}, started=time.monotonic(), saved=saved, count=count)
 
-    def picture(self, job_id: str, index: int, **changes: object) -> Progress:
-        """A picture moved; returns the job's progress."""
+    def picture(self, job_id: str, index: int, **changes: object) -> Progress | None:
+        """A picture moved; the job's progress if it is time to tell it: at a new stage, or after `TELL_SECONDS`."""
+        now = time.monotonic()
         with self._lock:
             line = self._jobs[job_id]
             before = line.pictures.get(index, PictureProgress())
             line.pictures[index] = replace(before, **changes)  # type: ignore[arg-type]
-            return _progress(line)
+            progress = _progress(line)
+            if progress.stage == line.told and now - line.told_at < TELL_SECONDS:
+                return None
+            line.told, line.told_at = progress.stage, now
+            return progress
 
     def resumed(self, job_id: str, evaluations: int) -> None:
         """`evaluations` were done before the job was opened."""

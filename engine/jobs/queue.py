@@ -102,8 +102,10 @@ class JobQueue:
                 self._live[job_id] = _Live(record, {task.index: task for task in record.tasks})
             self._tell(record)
             self._tell_queue()
-            self.wake()
-        return self.view(record)
+        view = self.view(record)
+        # Last, so that the answer does not wait for the worker's first steps.
+        self.wake()
+        return view
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,8 @@ class Worker(threading.Thread):
 
     def _admit(self) -> None:
         """Start as many waiting pictures as fit beside the ones in progress."""
+        if len(self._pictures) >= self._max_batch:
+            return
         for claim in self._queue.waiting():
             if len(self._pictures) >= self._max_batch:
                 return
@@ -323,4 +325,5 @@ class Worker(threading.Thread):
 
     def _progress(self, job_id: str, owner: str, index: int, **changes: Any) -> None:
         progress = self._board.picture(job_id, index, **changes)
-        self._publish(JobProgressed(owner=owner, job_id=job_id, progress=progress))
+        if progress is not None:
+            self._publish(JobProgressed(owner=owner, job_id=job_id, progress=progress))

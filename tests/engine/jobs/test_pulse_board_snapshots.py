@@ -11,6 +11,7 @@ from engine.errors import StorageError
 from engine.jobs.board import Board
 from engine.jobs.pulse import Pulse
 from engine.jobs.snapshots import SnapshotStore
+from engine.protocol.jobs import Progress
 
 
 def test_silence_is_counted_only_beyond_what_was_announced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,8 @@ def test_a_job_of_two_pictures_is_half_done_when_one_is_saved() -> None:
     progress = board.saved("job", 0)
     assert progress.fraction == 0.5
     assert progress.images_done == 1
-    progress = board.picture("job", 1, stage="denoising", step=5, steps=10, done=5, total=10)
+    board.picture("job", 1, stage="denoising", step=5, steps=10, done=5, total=10)
+    progress = _told(board.progress("job"))
     assert progress.fraction == 0.75
     assert (progress.step, progress.steps, progress.stage) == (5, 10, "denoising")
 
@@ -45,7 +47,7 @@ def test_a_job_of_two_pictures_is_half_done_when_one_is_saved() -> None:
 def test_pictures_of_an_earlier_run_count_as_done() -> None:
     board = Board()
     board.open("job", count=4, saved=3)
-    progress = board.picture("job", 3, stage="denoising", step=5, steps=10, done=5, total=10)
+    progress = _told(board.picture("job", 3, stage="denoising", step=5, steps=10, done=5, total=10))
     assert progress.fraction == pytest.approx(0.875)
 
 
@@ -55,9 +57,29 @@ def test_time_left_is_told_from_the_pace_and_resumed_steps_took_no_time(monkeypa
     board = Board()
     board.open("job", count=1, saved=0)
     board.resumed("job", 50)
-    assert board.picture("job", 0, stage="denoising", done=50, total=100).eta_seconds is None
+    assert _told(board.picture("job", 0, stage="denoising", done=50, total=100)).eta_seconds is None
     clock[0] = 10.0
-    assert board.picture("job", 0, done=60, total=100).eta_seconds == pytest.approx(40.0)
+    assert _told(board.picture("job", 0, done=60, total=100)).eta_seconds == pytest.approx(40.0)
+
+
+def test_moves_within_a_tenth_of_a_second_are_counted_but_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    board = Board()
+    board.open("job", count=1, saved=0)
+    assert board.picture("job", 0, stage="denoising", done=1, total=10) is not None
+    clock[0] = 100.05
+    assert board.picture("job", 0, done=2, total=10) is None
+    assert _told(board.progress("job")).fraction == pytest.approx(0.2)
+    clock[0] = 100.11
+    assert _told(board.picture("job", 0, done=3, total=10)).fraction == pytest.approx(0.3)
+    # Another stage is told at once.
+    assert _told(board.picture("job", 0, stage="decoding")).stage == "decoding"
+
+
+def _told(progress: Progress | None) -> Progress:
+    assert progress is not None
+    return progress
 
 
 def test_a_skipped_picture_is_no_longer_waited_for() -> None:
