@@ -1,4 +1,4 @@
-"""`python -m training STEP`: data, autoencoder, base, decoder, upscaler, export, grid, evaluate, or all.
+"""`python -m training STEP`: data, autoencoder, base, decoder, upscaler, export, grid, lora, controlnet, evaluate, all.
 
 Each step can be stopped and run again.
 """
@@ -36,12 +36,14 @@ class Run:
 
 def step_data(run: Run) -> None:
     """Fetch the packages by name and render the pictures."""
+    from training.adapters.config import read_adapters
     from training.data.fetch import fetch_packages, fetch_vocabulary
     from training.data.pictures import render_sets
 
-    fetch_packages(run.work / "packages", run.recipe.data.sets)
+    keys = tuple(dict.fromkeys([*run.recipe.data.sets, *read_adapters(run.recipe).sets()]))
+    fetch_packages(run.work / "packages", keys)
     fetch_vocabulary(run.work / "clip_tokenizer")
-    render_sets(run.packages, run.folder, run.recipe.data.sets, run.recipe.data.size)
+    render_sets(run.packages, run.folder, keys, run.recipe.data.size)
 
 
 def step_autoencoder(run: Run) -> None:
@@ -100,6 +102,34 @@ def step_grid(run: Run) -> None:
     draw_grid(Path(run.options.to), Path(run.options.grid), run.recipe)
 
 
+def step_lora(run: Run) -> None:
+    """Train the adapters and the textual inversions on the frozen base."""
+    from training.adapters.config import read_adapters
+    from training.adapters.embedding import train_embedding
+    from training.adapters.lora import train_lora
+    from training.device import choose_device
+    from training.reports import write_report
+
+    adapters, model, device = read_adapters(run.recipe), Path(run.options.to), choose_device(run.device)
+    chosen = adapters.only(run.options.only)
+    for lora in chosen.loras:
+        write_report(run.folder, lora.name, train_lora(lora, run.recipe, run.folder, model, device))
+    for word in chosen.embeddings:
+        write_report(run.folder, word.name, train_embedding(word, run.recipe, run.folder, model, device))
+
+
+def step_controlnet(run: Run) -> None:
+    """Train the ControlNets on the frozen base."""
+    from training.adapters.config import read_adapters
+    from training.adapters.controlnet import train_controlnet
+    from training.device import choose_device
+    from training.reports import write_report
+
+    adapters, model, device = read_adapters(run.recipe), Path(run.options.to), choose_device(run.device)
+    for net in adapters.only(run.options.only).controlnets:
+        write_report(run.folder, net.name, train_controlnet(net, run.recipe, run.folder, model, device))
+
+
 def step_evaluate(run: Run) -> None:
     """Measure how often the nearest learnt picture is the one that was asked for."""
     from training.evaluate import evaluate_model
@@ -117,6 +147,8 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "upscaler": step_upscaler,
     "export": step_export,
     "grid": step_grid,
+    "lora": step_lora,
+    "controlnet": step_controlnet,
     "evaluate": step_evaluate,
 }
 
@@ -127,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--recipe", default=str(HERE / "configs" / "starter.toml"), help="a TOML file")
     parser.add_argument("--work", default=str(HERE / "work"), help="folder for data, renders and checkpoints")
+    parser.add_argument("--only", default="", help="lora, controlnet: the one of this name")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--to", default=str(HERE.parent / "models" / "starter"), help="the model folder")
     parser.add_argument("--grid", default=str(HERE.parent / "docs" / "starter-grid.png"), help="the grid picture")

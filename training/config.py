@@ -98,7 +98,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One whole recipe. `key` names its folder under the work folder; `seed` fixes every draw."""
+    """One whole recipe. `key` names its folder under the work folder; `seed` fixes every draw.
+
+    `adapters`: a TOML file beside this one with what is trained on the frozen base (`training/adapters/config.py`).
+    """
 
     key: str
     seed: int
@@ -107,6 +110,7 @@ class Recipe:
     autoencoder: AutoencoderConfig
     base: BaseConfig
     model: ModelConfig
+    adapters: str = ""
     path: Path = field(default=HERE, compare=False)
 
     def concepts_path(self) -> Path:
@@ -124,15 +128,16 @@ def read_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"The recipe {path.name} is not valid TOML: {error}.") from error
     sections = {
-        name: _fill(kind, table.pop(name, None), f"{path.name} [{name}]")
+        name: fill(kind, table.pop(name, None), f"{path.name} [{name}]")
         for name, kind in (
             ("data", DataConfig), ("autoencoder", AutoencoderConfig), ("base", BaseConfig), ("model", ModelConfig),
         )
     }  # fmt: skip
-    return _fill(Recipe, {**table, **sections, "path": path.resolve()}, path.name)
+    return fill(Recipe, {**table, **sections, "path": path.resolve()}, path.name)
 
 
-def _fill(kind: type, table: Any, where: str) -> Any:
+def fill(kind: type, table: Any, where: str) -> Any:
+    """The dataclass `kind` from a TOML table; lists become tuples. Raises `RecipeError` for a wrong key."""
     if not isinstance(table, dict):
         raise RecipeError(f"The section {where} is missing.")
     known = {item.name: item for item in dataclasses.fields(kind)}

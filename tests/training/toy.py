@@ -24,6 +24,7 @@ RECIPE = """
 key = "toy"
 seed = 1
 threads = 1
+adapters = "toy-adapters.toml"
 
 [data]
 concepts = "toy_concepts.toml"
@@ -77,6 +78,98 @@ examples = ["a star"]
 grid = ["a star", "a blue box"]
 """
 
+ADAPTERS = """
+[[lora]]
+name = "toy-lora"
+title = "Toy LoRA"
+kind = "lora"
+layout = "kohya"
+set = "toy"
+rank = 2
+alpha = 1
+text = true
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[lora]]
+name = "toy-dora"
+title = "Toy DoRA"
+kind = "dora"
+layout = "kohya"
+set = "toy"
+rank = 2
+alpha = 2
+convolutions = true
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[lora]]
+name = "toy-loha"
+title = "Toy LoHa"
+kind = "loha"
+layout = "lycoris"
+set = "toy"
+rank = 2
+alpha = 1
+convolutions = true
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[lora]]
+name = "toy-lokr"
+title = "Toy LoKr"
+kind = "lokr"
+layout = "lycoris"
+set = "toy"
+rank = 1
+alpha = 2
+factor = 4
+convolutions = true
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[lora]]
+name = "toy-peft"
+title = "Toy PEFT"
+kind = "lora"
+layout = "peft"
+set = "toy"
+rank = 2
+alpha = 1
+convolutions = true
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[embedding]]
+name = "toy-word"
+title = "Toy word"
+set = "toy"
+vectors = 2
+start = "flat"
+course = { steps = 4, batch = 4, rate = 1e-2 }
+
+[[controlnet]]
+name = "toy-canny"
+title = "Toy canny"
+hint = "canny"
+course = { steps = 4, batch = 4, rate = 1e-3 }
+
+[[controlnet]]
+name = "toy-scribble"
+title = "Toy scribble"
+hint = "scribble"
+course = { steps = 2, batch = 4, rate = 1e-3 }
+
+[evaluation]
+base = 4
+adapter = 3
+sweep = 2
+colours = 2
+control = 2
+neighbours = 4
+weights = [0.0, 1.0]
+
+[evaluation.classifier]
+width = 8
+held_out = 0.2
+course = { steps = 6, batch = 8, rate = 3e-3 }
+"""
+
 CONCEPTS = """
 [concepts]
 red_disc = ["disc"]
@@ -128,6 +221,7 @@ def write_toy_tokenizer(folder: Path) -> None:
 def write_recipe(folder: Path) -> Path:
     """The recipe and its concept list, side by side."""
     (folder / "toy_concepts.toml").write_text(CONCEPTS, encoding="utf-8")
+    (folder / "toy-adapters.toml").write_text(ADAPTERS, encoding="utf-8")
     path = folder / "toy.toml"
     path.write_text(RECIPE, encoding="utf-8")
     return path

@@ -68,6 +68,11 @@ class Draw:
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         """(count, C, h, w) latents and their captions; `no_caption` of them are ""."""
+        rows, captions = self.pick(count, rng)
+        return self.latents[torch.tensor(rows)], captions
+
+    def pick(self, count: int, rng: np.random.Generator) -> tuple[list[int], list[str]]:
+        """`count` rows of `latents` and their captions."""
         weights = np.asarray(self.config.weights, float) / sum(self.config.weights)
         rows, captions = [], []
         for _ in range(count):
@@ -84,7 +89,7 @@ class Draw:
             unsaid = 0.35 if key == self.config.plain_style else 0.1
             scene = scene_of(self.variants[row], self.concepts, rng.random() >= unsaid, rng)
             captions.append(varied_caption(scene, rng, self.config.unknown_words))
-        return self.latents[torch.tensor(rows)], captions
+        return rows, captions
 
     def _kind(self, at: float) -> str:
         for kind, share in self.kinds.items():

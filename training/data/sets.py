@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.icon_names import icons_by_slug
 from training.data.render import read_bitmap, render_svg
 from training.errors import RecipeError
 
@@ -18,7 +19,8 @@ class PictureSet:
     """One npm package of pictures.
 
     `package`, `version`: what is asked of npm, by name. `styles`: phrases for captions, the usual one first.
-    `kind`: "iconify" (one JSON of SVG bodies) or "webp" (a folder of files named by code points).
+    `kind`: "iconify" (one JSON of SVG bodies), "names" (the same, but no code points: matched by name) or "webp"
+    (a folder of files named by code points).
     """
 
     key: str
@@ -47,6 +49,31 @@ SETS: dict[str, PictureSet] = {
         PictureSet(
             "twemoji", "@iconify-json/twemoji", "1.2.5", "iconify", ("flat", "flat vector"),
             "Twemoji", "Twitter, Inc. and other contributors", "CC-BY-4.0", "github.com/twitter/twemoji",
+        ),
+        # for adapters; their style phrases are the adapters' trigger words
+        PictureSet(
+            "fluent-ink", "@iconify-json/fluent-emoji-high-contrast", "1.2.6", "iconify", ("ink style",),
+            "Fluent Emoji High Contrast", "Microsoft Corporation", "MIT", "github.com/microsoft/fluentui-emoji",
+        ),
+        PictureSet(
+            "fluent-flat", "@iconify-json/fluent-emoji-flat", "1.2.6", "iconify", ("bright style",),
+            "Fluent Emoji Flat", "Microsoft Corporation", "MIT", "github.com/microsoft/fluentui-emoji",
+        ),
+        PictureSet(
+            "emojione", "@iconify-json/emojione", "1.2.3", "names", ("soft style",),
+            "Emoji One 2.3", "Emoji One and EmojiTwo contributors", "CC-BY-4.0", "github.com/EmojiTwo/emojitwo",
+        ),
+        PictureSet(
+            "noto-v1", "@iconify-json/noto-v1", "1.2.5", "names", ("blob style",),
+            "Noto Emoji, first version", "Google Inc.", "Apache-2.0", "github.com/googlefonts/noto-emoji",
+        ),
+        PictureSet(
+            "fxemoji", "@iconify-json/fxemoji", "1.2.2", "names", ("retro style",),
+            "Firefox OS Emoji", "Mozilla Foundation", "CC-BY-4.0", "github.com/mozilla/fxemoji",
+        ),
+        PictureSet(
+            "streamline", "@iconify-json/streamline-emojis", "1.2.4", "names", ("sticker style",),
+            "Streamline Emojis", "Streamline (webalys)", "CC-BY-4.0", "github.com/webalys-hq/streamline-vectors",
         ),
     )
 }  # fmt: skip
@@ -82,8 +109,13 @@ def read_set(packages: Path, row: PictureSet, names: dict[str, str], size: int) 
     document = _read_json(folder / "icons.json")
     icons, aliases = document["icons"], document.get("aliases", {})
     done: set[str] = set()
-    for points, name in sorted(_read_json(folder / "chars.json").items()):
-        slug = names.get(_without_selectors(points))
+    named: list[tuple[str | None, str]]
+    if row.kind == "names":
+        named = list(icons_by_slug(row.key, [*icons, *aliases], sorted(set(names.values()))).items())
+    else:
+        chars = sorted(_read_json(folder / "chars.json").items())
+        named = [(names.get(_without_selectors(points)), name) for points, name in chars]
+    for slug, name in named:
         icon = icons.get(name) or icons.get(aliases.get(name, {}).get("parent", ""))
         if slug is None or icon is None or slug in done:
             continue
