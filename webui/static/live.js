@@ -59,6 +59,8 @@ class Live extends EventTarget {
 
   on_job({ job }) {
     const known = this.jobs.get(job.id);
+    // What is over stays over, whatever arrives late.
+    if (known && FINISHED.includes(known.status) && !FINISHED.includes(job.status)) return;
     // A job's own events may overtake its view: keep pictures and notices that it does not know yet.
     const images = merge(known?.images ?? [], job.images);
     const notices = job.notices.length >= (known?.notices?.length ?? 0) ? job.notices : known.notices;

@@ -13,7 +13,8 @@ import { cancelJob, stage } from "./stage.js";
 // Messages of the Python handlers, see webui/components/bridge.py.
 const MESSAGES = {
   submitted: ({ job }) => {
-    live.on_job({ job });
+    // The WebSocket may have told more of it by now: a short job may even be over.
+    if (!live.jobs.has(job.id)) live.on_job({ job });
     live.tell("submitted", job.id);
   },
   error: ({ error }) => say(`${error.message} ${error.hint}`.trim(), { kind: "error" }),
