@@ -1,0 +1,41 @@
+"""The patch of one module out of its tensors: the kind that knows them, its magnitudes (DoRA) and its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from engine.adapters.kinds import KINDS
+from engine.adapters.kinds.bias import with_bias
+from engine.adapters.kinds.dora import decomposed
+from engine.adapters.kinds.parts import Incomplete, Kind, Parts
+from engine.adapters.modules import TargetModule
+from engine.adapters.patch import ModulePatch
+
+# What may stand beside any kind.
+SHARED = frozenset({"alpha", "dora_scale", "magnitude", "diff_b"})
+
+
+def kind_of(names: Collection[str]) -> Kind | None:
+    """The kind of a module with these suffixes; None: no kind knows them (it may still change the bias)."""
+    return next((kind for kind in KINDS if kind.detect(names)), None)
+
+
+def unread(names: Collection[str]) -> set[str]:
+    """Suffixes that nobody looks at in a module that has these."""
+    kind = kind_of(names)
+    return set(names) - SHARED - (kind.names if kind else frozenset())
+
+
+def read_patch(parts: Parts, target: TargetModule) -> ModulePatch:
+    """What the tensors do to a module. Only shapes are looked at, so meta tensors tell whether they fit.
+
+    Raises:
+        Misfit, Damaged, Incomplete (`engine.adapters.kinds.parts`): the reason, in words.
+    """
+    kind = kind_of(parts.tensors)
+    patch = kind.read(parts, target) if kind else None
+    if patch is None and "diff_b" not in parts.tensors:
+        raise Incomplete("the tensors that would change it are missing")
+    if patch is not None and ("dora_scale" in parts.tensors or "magnitude" in parts.tensors):
+        patch = decomposed(patch, parts, target)
+    return with_bias(patch, parts.tensors.get("diff_b"), target)
