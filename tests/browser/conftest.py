@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -186,6 +186,14 @@ class Visit:
         field = self.page.locator(f"#easel-{name} :is(textarea, input[type=number], input)")
         return field.first.input_value()  # type: ignore[no-any-return]
 
+    def wait_for_values(self, **fields: str) -> None:
+        """Wait until the form's fields hold these values; Gradio fills them one after another."""
+        for name, value in fields.items():
+            self.page.wait_for_function(
+                """([selector, value]) => document.querySelector(selector)?.value === value""",
+                arg=[f"#easel-{name.replace('_', '-')} :is(textarea, input[type=number], input)", value],
+            )
+
     def generate(self, prompt: str, **fields: object) -> None:
         """Queue what the form says, with these changes, and wait until the studio has taken it."""
         known = len(self.studio.jobs())
@@ -201,8 +209,10 @@ class Visit:
             self.page.wait_for_timeout(100)
 
     def finished_picture(self) -> Any:
-        """The picture on the stage, once it is finished."""
-        picture = self.page.locator(".easel-canvas[data-kind=image] img")
+        """The newest job's last picture on the stage, once the job is done."""
+        self.until(lambda: self.studio.jobs()[0]["status"] == "done")
+        name = self.studio.jobs()[0]["images"][-1]["name"]
+        picture = self.page.locator(f".easel-canvas[data-kind=image] img[src*='{quote(name)}']")
         picture.wait_for()
         self.page.wait_for_function("document.querySelector('.easel-canvas img')?.naturalWidth > 0")
         return picture

@@ -67,9 +67,8 @@ def test_a_reload_attaches_to_the_running_job_and_keeps_the_form(visit: Visit) -
     visit.page.reload()
     visit.attached(visit.page)
     visit.page.locator(".easel-canvas[data-kind=preview]").wait_for()
-    assert "of 150" in visit.page.locator(".easel-words").inner_text()
-    assert visit.value("prompt") == "a slow river"
-    assert visit.value("steps") == "150"
+    visit.page.locator(".easel-words", has_text="of 150").wait_for()
+    visit.wait_for_values(prompt="a slow river", steps="150")
 
 
 def test_the_queue_shows_places_and_cancels_one(visit: Visit) -> None:
@@ -99,8 +98,9 @@ def test_a_refused_request_says_why_and_offers_the_defaults(visit: Visit) -> Non
     assert "13" in card.inner_text()
     visit.show("6-error")
     page.get_by_role("button", name="Try the model's defaults").click()
+    visit.until(lambda: visit.studio.jobs()[0]["spec"]["prompt"] == "a square peg")
     visit.finished_picture()
-    assert visit.value("width") == "64"
+    visit.wait_for_values(width="64")
 
 
 def test_an_empty_prompt_is_answered_with_a_sentence(visit: Visit) -> None:
@@ -114,8 +114,7 @@ def test_swap_shapes_and_seed_buttons(visit: Visit) -> None:
     page = visit.page
     visit.fill(width=96, height=64)
     page.locator("#easel-swap").click()
-    page.wait_for_function("document.querySelector('#easel-width input').value === '64'")
-    assert visit.value("height") == "96"
+    visit.wait_for_values(width="64", height="96")
     page.get_by_role("button", name="Square 1:1").click()
     page.wait_for_function("document.querySelector('#easel-height input').value === '80'")
     visit.generate("a seed to keep", width=64, height=64, count=1, seed="")
@@ -161,9 +160,7 @@ def test_a_dropped_picture_restores_every_setting(visit: Visit) -> None:
         }""",
         image["url"],
     )
-    page.wait_for_function("document.querySelector('#easel-prompt textarea').value === 'a green bottle'")
-    found = {name: visit.value(name) for name in ("negative", "steps", "width", "height", "seed")}
-    assert found == {"negative": "blurry", "steps": "7", "width": "72", "height": "64", "seed": "1234"}
+    visit.wait_for_values(prompt="a green bottle", negative="blurry", steps="7", width="72", height="64", seed="1234")
     assert Path(file).is_file()
 
 
@@ -173,9 +170,7 @@ def test_pasted_infotext_is_applied(visit: Visit) -> None:
     text = "a wooden duck\nNegative prompt: fog\nSteps: 9, Sampler: Euler, CFG scale: 3, Seed: 77, Size: 64x80"
     visit.fill(infotext=text)
     page.locator("#easel-infotext-apply").click()
-    page.wait_for_function("document.querySelector('#easel-prompt textarea').value === 'a wooden duck'")
-    found = [visit.value(name) for name in ("negative", "steps", "seed", "width", "height")]
-    assert found == ["fog", "9", "77", "64", "80"]
+    visit.wait_for_values(prompt="a wooden duck", negative="fog", steps="9", seed="77", width="64", height="80")
 
 
 def test_the_panel_of_an_extension_travels_with_the_picture(visit: Visit) -> None:

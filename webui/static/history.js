@@ -80,7 +80,8 @@ class History extends HTMLElement {
     this.images = [...page.images];
     this.cursor = page.next_cursor;
     this.total = page.total;
-    this.selected.clear();
+    // What was selected stays so, as far as it is still shown.
+    this.selected = new Set(this.images.map((image) => image.id).filter((id) => this.selected.has(id)));
     this.grid.replaceChildren(...this.images.map((image) => this.tile(image)));
     this.drawCount();
   }
