@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 
+from engine.library.adapter_kinds import kind_and_rank
+from engine.library.adapter_words import advised_weight, training_tags, trigger_words
 from engine.library.headers import TensorInfo
-from engine.library.identity import Identity, common_dtype
+from engine.library.identity import AdapterFacts, Identity, common_dtype
 
 _MARKS = (
     ".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "_lora.up.", "_lora.down.", ".lora.up.", ".lora.down.",
@@ -24,6 +26,17 @@ _PREFIXES = (
     "base_model.",
 )
 
+# Where trainers and managers put a picture into the metadata.
+COVER_KEYS = ("ssmd_cover_images", "modelspec.thumbnail")
+_SPEEDS = (
+    ("lcm", r"(?<![a-z])lcm(?![a-z])"),
+    ("tcd", r"(?<![a-z])tcd(?![a-z])"),
+    ("dmd2", r"(?<![a-z])dmd2?(?![a-z0-9])"),
+    ("lightning", r"lightning[ _-]*(?:lora|\d+[ _-]*steps?)|\d+[ _-]*steps?[ _-]*lightning|sdxl[ _-]*lightning"),
+    ("hyper", r"hyper[ _-]*(?:sd|sdxl|lora|\d+[ _-]*steps?)|(?:sd15|sdxl|sd)[ _-]*hyper"),
+    ("turbo", r"turbo[ _-]*(?:lora|\d+[ _-]*steps?)|(?:sd|sdxl|xl)[ _-]*turbo"),
+)
+
 
 def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
     """Whether most names are spelt as adapters spell them."""
@@ -33,18 +46,56 @@ def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
 
 def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], file_name: str) -> Identity:
     """What an adapter's header says of it."""
+    kind, rank, modules = kind_and_rank(tensors)
+    tags = training_tags(metadata)
+    words, certain = trigger_words(metadata, tags)
+    facts = AdapterFacts(
+        kind=kind,
+        rank=rank,
+        modules=modules,
+        tags=tags,
+        certain_words=certain,
+        default_weight=advised_weight(metadata),
+        has_cover=any(metadata.get(key) for key in COVER_KEYS),
+        said_hash=_hash(metadata.get("sshs_model_hash", "")),
+        speed=speed_of(metadata, file_name),
+    )
     return Identity(
         kind="adapter",
         family=_family(tensors, metadata),
         dtype=common_dtype(tensors.values()),
-        title=metadata.get("modelspec.title", ""),
-        description=metadata.get("modelspec.description", ""),
-        trigger_words=_trigger_words(metadata),
+        title=metadata.get("modelspec.title", "")[:200],
+        description=metadata.get("modelspec.description", "")[:4000],
+        trigger_words=words,
+        adapter=facts,
     )
 
 
+def speed_of(metadata: Mapping[str, str], file_name: str) -> str:
+    """Whether it makes the model draw in few steps: "lcm", "tcd", "lightning", "hyper", "turbo", "dmd2", or "".
+
+    These adapters have the shapes of any other; their names (the file's, the trainer's, the title) are all that tells.
+    """
+    names = (file_name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", ""))
+    text = " ".join(names).lower()
+    for speed, pattern in _SPEEDS:
+        if re.search(pattern, text):
+            return speed
+    return ""
+
+
 def _family(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> str:
-    """From the metadata, else from the second text encoder's or the cross-attention's shape; "" where neither tells."""
+    """From the shapes, since metadata is copied from file to file; else from the metadata; "" where neither tells."""
+    if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in tensors):
+        return "sdxl"
+    for name, tensor in tensors.items():
+        reads_text = "attn2_to_k" in name or "attn2.to_k" in name
+        if reads_text and ("lora_down" in name or "lora_A" in name or ".down." in name) and len(tensor.shape) >= 2:
+            found = {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(tensor.shape[1])
+            if found:
+                return found
+    if any(name.startswith(("transformer.", "lora_transformer_", "lora_unet_double_blocks")) for name in tensors):
+        return "flux"
     said = f"{metadata.get('ss_base_model_version', '')} {metadata.get('modelspec.architecture', '')}".lower()
     for mark, family in (
         ("sdxl", "sdxl"),
@@ -58,33 +109,9 @@ def _family(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> s
     ):
         if mark in said:
             return family
-    if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in tensors):
-        return "sdxl"
-    for name, tensor in tensors.items():
-        reads_text = "attn2_to_k" in name or "attn2.to_k" in name
-        if reads_text and ("lora_down" in name or "lora_A" in name or ".down." in name) and len(tensor.shape) >= 2:
-            return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(tensor.shape[1], "")
-    if any(name.startswith(("transformer.", "lora_transformer_", "lora_unet_double_blocks")) for name in tensors):
-        return "flux"
     return ""
 
 
-def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    said = metadata.get("modelspec.trigger_phrase", "").strip()
-    if said:
-        return (said,)
-    try:
-        counts = json.loads(metadata.get("ss_tag_frequency", ""))
-    except (ValueError, RecursionError):
-        return ()
-    if not isinstance(counts, dict):
-        return ()
-    tags: dict[str, int] = {}
-    for folder in counts.values():
-        for tag, count in folder.items() if isinstance(folder, dict) else ():
-            if isinstance(count, int):
-                tags[str(tag).strip()] = tags.get(str(tag).strip(), 0) + count
-    # A word that stands at (nearly) every training picture is what the adapter answers to.
-    most = max(tags.values(), default=0)
-    words = [tag for tag, count in sorted(tags.items(), key=lambda item: -item[1]) if count >= 0.9 * most]
-    return tuple(words[:3])
+def _hash(text: str) -> str:
+    found = text.lower().removeprefix("0x")
+    return found if re.fullmatch(r"[0-9a-f]{64}", found) else ""

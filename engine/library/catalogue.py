@@ -44,6 +44,11 @@ class Catalogue:
                 path,
             )
 
+    @property
+    def lora_ids(self) -> tuple[str, ...]:
+        """The ids that the catalogue gives to adapters."""
+        return tuple(self._settings.catalogue.loras)
+
     def loras(self) -> Iterator[tuple[str, CatalogueLora, Path, str]]:
         """Each adapter's id, entry, place, and a sentence where it is absent."""
         for lora_id, entry in self._settings.catalogue.loras.items():

@@ -34,20 +34,31 @@ def sha256_of(path: Path, stopping: threading.Event | None = None) -> str:
     return digest.hexdigest()
 
 
-def auto_v3_of(path: Path, stopping: threading.Event | None = None) -> str:
+def auto_v3_of(path: Path) -> str:
     """SHA-256 (hex) of all after a safetensors header, which edits of the metadata leave as it is; "" for others.
 
     Adapters are known by it: A1111 writes its first 12 characters as "Lora hashes".
     """
-    if path.is_dir() or path.suffix.lower() != ".safetensors":
-        return ""
+    return hashes_of(path)[1]
+
+
+def hashes_of(path: Path, stopping: threading.Event | None = None) -> tuple[str, str]:
+    """SHA-256 and AutoV3 (hex) of a file, which is read once.
+
+    Raises:
+        OSError: it cannot be read. Canceled: `stopping` was set.
+    """
     try:
-        start = read_header(path).data_start
+        start = read_header(path).data_start if path.suffix.lower() == ".safetensors" and path.is_file() else 0
     except ModelFileError:
-        return ""
-    digest = hashlib.sha256()
-    _feed(digest.update, path, start, stopping)
-    return digest.hexdigest()
+        start = 0
+    if not start:
+        return sha256_of(path, stopping), ""
+    whole, data = hashlib.sha256(), hashlib.sha256()
+    with path.open("rb") as file:
+        whole.update(file.read(start))
+    _feed(lambda chunk: (whole.update(chunk), data.update(chunk)), path, start, stopping)
+    return whole.hexdigest(), data.hexdigest()
 
 
 def _feed(update: Callable[[bytes], object], path: Path, start: int, stopping: threading.Event | None) -> None:
@@ -80,6 +91,12 @@ class HashingThread:
                 self._thread = threading.Thread(target=self._run, name="easel-hashing", daemon=True)
                 self._thread.start()
 
+    def put_first(self, work: Iterable[tuple[Path, bool]]) -> None:
+        """Hash these of the waiting ones next."""
+        with self._wake:
+            wanted = {path for path, _ in work}
+            self._waiting.sort(key=lambda each: each[0] not in wanted)
+
     def wait(self, timeout: float) -> bool:
         """Wait until nothing is left to do; False after `timeout` seconds."""
         with self._wake:
@@ -105,8 +122,10 @@ class HashingThread:
                 path, wants_v3 = self._waiting.pop(0)
                 self._busy = True
             try:
-                sha256 = sha256_of(path, self._stopping)
-                auto_v3 = auto_v3_of(path, self._stopping) if wants_v3 else ""
+                if wants_v3:
+                    sha256, auto_v3 = hashes_of(path, self._stopping)
+                else:
+                    sha256, auto_v3 = sha256_of(path, self._stopping), ""
             except (OSError, Canceled):
                 continue
             self._done(path, sha256, auto_v3)

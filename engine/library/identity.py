@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from engine.library.headers import TensorInfo
+from engine.protocol.adapters import AdapterKind
 from engine.protocol.frozen import Frozen
 from engine.protocol.library import FileKind
 
@@ -21,6 +22,29 @@ DTYPES = {
 }
 
 
+class AdapterFacts(Frozen):
+    """What an adapter's header tells beyond what every file tells.
+
+    Attributes:
+        kind, rank: as `AdapterView` has them. modules: how many modules it changes.
+        tags: training tags with how many pictures had them, the most frequent first.
+        certain_words: how many of the trigger words, from the first, are meant to stand in every prompt.
+        has_cover: there is a picture inside the metadata.
+        said_hash: the AutoV3 that the metadata claims (`sshs_model_hash`), which A1111 believes; 64 hex or "".
+        speed: "lcm", "tcd", "lightning", "hyper", "turbo" or "dmd2" where it makes the model draw in few steps.
+    """
+
+    kind: AdapterKind = ""
+    rank: int | None = None
+    modules: int = 0
+    tags: tuple[tuple[str, int], ...] = ()
+    certain_words: int = 0
+    default_weight: float | None = None
+    has_cover: bool = False
+    said_hash: str = ""
+    speed: str = ""
+
+
 class Identity(Frozen):
     """What was read out of a file's header or a folder's configs.
 
@@ -31,6 +55,7 @@ class Identity(Frozen):
         parts: what is inside ("unet", "vae", "text_encoder", …).
         text_width: width of the text that the UNet reads, 0 where unknown.
         title, description, trigger_words: from the file's own metadata.
+        adapter: more of an adapter; None for every other kind.
         problem, code: why it cannot be used, and the `ModelFileError` code of that.
     """
 
@@ -44,6 +69,7 @@ class Identity(Frozen):
     title: str = ""
     description: str = ""
     trigger_words: tuple[str, ...] = ()
+    adapter: AdapterFacts | None = None
     problem: str = ""
     code: str = ""
 

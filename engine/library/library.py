@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import ModelFileError, SpecError, StudioError
+from engine.library.adapter_entries import adapter_entries
+from engine.library.adapter_shelf import AdapterShelf
 from engine.library.catalogue import Catalogue
 from engine.library.defaults import SavedDefaults
 from engine.library.entries import ModelEntry, VaeEntry, stamp_of
@@ -18,7 +20,8 @@ from engine.library.index import FileIndex
 from engine.library.layouts import FoundFolder, detect_layout
 from engine.library.models import FamilyConfigs, Naming, build_entry, missing_entry
 from engine.library.names import find, nearest, unique_ids
-from engine.library.scan import Found, info_of, scan, state_of
+from engine.library.scan import Found, Place, hashed_info, read_unread, scan, state_of
+from engine.library.shelf import Shelf
 from engine.protocol.library import FileKind, FileView, ModelDefaults
 from engine.settings import CatalogueLora, Settings
 
@@ -26,19 +29,16 @@ log = logging.getLogger(__name__)
 STARTER = "starter"
 
 
-@dataclass(frozen=True)
-class _Shelf:
-    """One state of the library; replaced as a whole, so that readers in other threads need no lock."""
-
-    models: tuple[ModelEntry, ...] = ()
-    files: tuple[tuple[FileView, Found], ...] = ()
-    found: tuple[Found, ...] = ()
+# New adapters are read for so long while somebody waits, the rest in the background.
+PATIENCE = 0.5
+READ_AT_ONCE = 100
 
 
 class Library:
     """What there is. `refresh` looks at the folders; everything else answers from the last look.
 
-    Threads: readers see whole states; one lock keeps two refreshes apart.
+    Threads: readers see whole states; one lock keeps two refreshes apart. Many new adapters are read in a background
+    thread, and appear as they are known.
     """
 
     def __init__(self, settings: Settings, index: FileIndex) -> None:
@@ -47,8 +47,14 @@ class Library:
         self._catalogue = Catalogue(settings)
         self._saved = SavedDefaults(settings.state_dir / "model_defaults.json")
         self._lock = threading.RLock()
-        self._shelf: _Shelf | None = None
+        self._shelf: Shelf | None = None
         self._hashing: HashingThread | None = None
+        # What was hashed since the shelf was arranged; put into it by the next reader, since each change costs a pass.
+        self._fresh_hashes: dict[str, tuple[str, str]] = {}
+        self._reading: threading.Thread | None = None
+        self._unread: list[Place] = []
+        self._closing = threading.Event()
+        self._tell: Callable[[], None] = lambda: None
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -56,12 +62,28 @@ class Library:
         """Look at the folders again; whether anything changed."""
         with self._lock:
             before = self._shelf
-            found = scan(self._roots(), self._index)
-            self._shelf = self._arrange(found)
-            self._forget(found)
-            changed = before is None or _views(before) != _views(self._shelf)
+            looked = scan(self._roots(), self._index, patience=PATIENCE)
+            self._unread = looked.unread
+            self._shelf = self._arrange(looked.found)
+            self._fresh_hashes.clear()
+            self._forget([*(each.path for each in looked.found), *(place.path for place in looked.unread)])
+            changed = before is None or before.views != self._shelf.views
+            if looked.unread and self._reading is None:
+                self._reading = threading.Thread(target=self._read_rest, name="easel-scan", daemon=True)
+                self._reading.start()
         self._hash_rest()
         return changed
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` (in the background's thread) when what it read has been added."""
+        self._tell = tell
+
+    def wait_for_scan(self, timeout: float) -> bool:
+        """Wait until every file has been read; False after `timeout` seconds."""
+        reading = self._reading
+        if reading is not None:
+            reading.join(timeout)
+        return not self._unread
 
     def model_folders(self) -> list[Path]:
         """Where base models go: the user's own folder first, then those of other studios."""
@@ -120,7 +142,14 @@ class Library:
 
     def files(self, kind: FileKind) -> list[FileView]:
         """The files of a kind, by title. Base models are `models()`."""
+        if kind == "adapter":
+            return [entry.file_view for entry in self.adapters.entries]
         return [view for view, _ in self._now().files if view.kind == kind]
+
+    @property
+    def adapters(self) -> AdapterShelf:
+        """All adapters as they are known now."""
+        return self._now().adapters
 
     def find_vae(self, name: str) -> VaeEntry:
         """The VAE of that id or file name.
@@ -138,7 +167,10 @@ class Library:
 
         Raises:
             SpecError: `vae_unknown`, or `adapter_unknown` for every other kind.
+            ModelFileError: an adapter that cannot be used.
         """
+        if kind == "adapter":
+            return self.adapters.find(name).path
         return self._find_file(kind, name)[1].path
 
     @property
@@ -175,20 +207,30 @@ class Library:
         """Wait until every file is hashed; False after `timeout` seconds."""
         return self._hashing is None or self._hashing.wait(timeout)
 
+    def hash_first(self, paths: Iterable[Path]) -> None:
+        """Hash these before all others: a picture is being made with them, and will carry the hashes."""
+        if self._hashing is not None:
+            self._hashing.put_first((path, True) for path in paths)
+
     def close(self) -> None:
         """Stop the background."""
+        self._closing.set()
+        if self._reading is not None:
+            self._reading.join(timeout=10)
         if self._hashing is not None:
             self._hashing.stop()
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _now(self) -> _Shelf:
+    def _now(self) -> Shelf:
         shelf = self._shelf
         if shelf is None:
             with self._lock:
                 if self._shelf is None:
                     self.refresh()
                 shelf = self._shelf
+        if self._fresh_hashes:
+            shelf = self._with_hashes()
         assert shelf is not None
         return shelf
 
@@ -208,11 +250,35 @@ class Library:
             roots += detect_layout(folder) or [FoundFolder("checkpoint", folder, "")]
         return roots
 
-    def _arrange(self, found: list[Found]) -> _Shelf:
+    def _arrange(self, found: list[Found]) -> Shelf:
         checkpoints = [each for each in found if each.kind == "checkpoint"]
         models = tuple(sorted(self._models(checkpoints), key=_order))
-        others = [each for each in found if each.kind != "checkpoint"]
-        return _Shelf(models, tuple(file_views(others, self._catalogue)), tuple(found))
+        others = [each for each in found if each.kind not in ("checkpoint", "adapter")]
+        entries = adapter_entries([each for each in found if each.kind == "adapter"], self._catalogue)
+        adapters = AdapterShelf(entries, scanning=bool(self._unread))
+        return Shelf(models, tuple(file_views(others)), tuple(found), adapters)
+
+    def _read_rest(self) -> None:
+        """The background of a scan. The shelf is arranged anew when a quarter has come to it, and at the end."""
+        fresh: list[Found] = []
+        while self._unread and not self._closing.is_set():
+            with self._lock:
+                part, self._unread = self._unread[:READ_AT_ONCE], self._unread[READ_AT_ONCE:]
+            try:
+                fresh += read_unread(part, self._index)
+            except StudioError:
+                # Not kept, so it is read again at the next start; what was found counts all the same.
+                log.exception("what was read of new files could not be kept")
+            with self._lock:
+                known = self._now().found
+                if not self._unread or len(fresh) * 4 > len(known):
+                    here = {each.path for each in known}
+                    self._shelf = self._arrange([*known, *(each for each in fresh if each.path not in here)])
+                    fresh = []
+                if not self._unread:
+                    self._reading = None
+            self._tell()
+        self._hash_rest()
 
     def _models(self, checkpoints: list[Found]) -> list[ModelEntry]:
         saved, shipped = self._saved.load(), FamilyConfigs()
@@ -249,9 +315,9 @@ class Library:
             raise SpecError(code, f"There is no {word} “{name[:100]}”.", nearest(name, files))
         return files[chosen]
 
-    def _forget(self, found: list[Found]) -> None:
+    def _forget(self, present: list[Path]) -> None:
         """Drop rows of files that are gone; not those of a whole folder that is away, such as an unplugged drive."""
-        here = {str(each.path) for each in found}
+        here = {str(path) for path in present}
         away = [root for root in map(Path, self._settings.paths.extra) if not root.expanduser().exists()]
         kept = [path for path in self._index.all() if any(Path(path).is_relative_to(root) for root in away)]
         self._index.prune([*here, *kept])
@@ -266,37 +332,33 @@ class Library:
 
     def _hashed(self, path: Path, sha256: str, auto_v3: str) -> bool:
         """Store a hash and show it, unless the file changed meanwhile."""
+        old = self._find_found(path)
+        if old is None or not self._unchanged(old):
+            return False
+        try:
+            self._index.put(path, old.size, old.mtime_ns, hashed_info(old, auto_v3))
+            self._index.set_hash(path, old.size, old.mtime_ns, sha256)
+        except StudioError:
+            log.exception("the hash of %s could not be kept", path.name)
         with self._lock:
-            shelf = self._now()
-            old = next((each for each in shelf.found if each.path == path), None)
-            if old is None or not self._unchanged(old):
-                return False
-            try:
-                self._index.put(path, old.size, old.mtime_ns, info_of(old.identity, auto_v3))
-                self._index.set_hash(path, old.size, old.mtime_ns, sha256)
-            except StudioError:
-                log.exception("the hash of %s could not be kept", path.name)
-            new = replace(old, hash=sha256, auto_v3=auto_v3)
-            told = {"hash": sha256}
-            self._shelf = _Shelf(
-                tuple(
-                    replace(entry, view=entry.view.model_copy(update=told)) if entry.path == path else entry
-                    for entry in shelf.models
-                ),
-                tuple(
-                    (view.model_copy(update=told), new) if each is old else (view, each) for view, each in shelf.files
-                ),
-                tuple(new if each is old else each for each in shelf.found),
-            )
+            self._fresh_hashes[str(path)] = (sha256, auto_v3)
         return True
+
+    def _find_found(self, path: Path) -> Found | None:
+        shelf = self._shelf
+        return None if shelf is None else next((each for each in shelf.found if each.path == path), None)
+
+    def _with_hashes(self) -> Shelf:
+        """The shelf with what was hashed meanwhile."""
+        with self._lock:
+            known, self._fresh_hashes = self._fresh_hashes, {}
+            assert self._shelf is not None
+            self._shelf = self._shelf.with_hashes(known)
+            return self._shelf
 
     def _unchanged(self, found: Found) -> bool:
         state = state_of(found.path)
         return state == (found.size, found.mtime_ns)
-
-
-def _views(shelf: _Shelf) -> tuple[object, ...]:
-    return tuple(entry.view for entry in shelf.models), tuple(view for view, _ in shelf.files)
 
 
 def _order(entry: ModelEntry) -> tuple[bool, bool, str]:

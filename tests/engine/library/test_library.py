@@ -366,7 +366,7 @@ def test_adapters_get_both_hashes(data: Path, open_library: Open) -> None:
     assert {"style.safetensors", "retitled.safetensors", "file-model.safetensors", "folder-model"} <= set(done)
     hashes = {view.id: view.hash for view in library.files("adapter")}
     assert hashes["style"] == hashlib.sha256(path.read_bytes()).hexdigest() != hashes["retitled"]
-    found = {found.path: found.auto_v3 for _, found in library._now().files}
+    found = {entry.path: entry.auto_v3 for entry in library.adapters.entries}
     assert found[path] == found[same] != ""
 
 

@@ -1,0 +1,74 @@
+"""Which sort of adapter a file holds, and of which rank, from the names and shapes of its tensors.
+
+Suffixes: field-notes of kohya's sd-scripts, LyCORIS, diffusers and PEFT (docs/file-formats.md has the table).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from engine.library.headers import TensorInfo
+from engine.protocol.adapters import AdapterKind
+
+# The end of a tensor's name → the kind of its module. The longest ending that fits decides.
+_ENDINGS: tuple[tuple[str, AdapterKind], ...] = (
+    (".lora_down.weight", "LoRA"),
+    (".lora_A.weight", "LoRA"),
+    (".lora_A.default.weight", "LoRA"),
+    (".lora_linear_layer.down.weight", "LoRA"),
+    (".lora.down.weight", "LoRA"),
+    ("_lora.down.weight", "LoRA"),
+    (".hada_w1_b", "LoHa"),
+    (".lokr_w1", "LoKr"),
+    (".lokr_w1_b", "LoKr"),
+    (".oft_diag", "OFT"),
+    (".on_input", "(IA)³"),
+    (".b1.weight", "GLoRA"),
+    (".w_norm", "Norm"),
+    (".diff", "Full"),
+)
+_DORA = (
+    ".dora_scale",
+    ".lora_magnitude_vector",
+    ".lora_magnitude_vector.weight",
+    ".lora_magnitude_vector.default.weight",
+)
+# Ends whose tensor's smaller side is the rank.
+_RANKED = ("LoRA", "LoHa", "GLoRA")
+_LOKR_RANKED = (".lokr_w1_b", ".lokr_w2_b")
+# A few modules of another kind beside hundreds (norms, mostly) do not make a file mixed.
+_CLEAR = 0.9
+
+
+def kind_and_rank(tensors: Mapping[str, TensorInfo]) -> tuple[AdapterKind, int | None, int]:
+    """The kind of most modules ("mixed" where none has nine tenths), the most frequent rank, how many modules."""
+    kinds: Counter[AdapterKind] = Counter()
+    ranks: Counter[int] = Counter()
+    dora = conv = 0
+    for name, tensor in tensors.items():
+        kind = _kind(name, tensor)
+        if kind is not None:
+            kinds[kind] += 1
+            if kind in _RANKED and tensor.shape:
+                ranks[min(tensor.shape[:2])] += 1
+            conv += len(tensor.shape) == 4 and tensor.shape[-1] > 1
+        if name.endswith(_LOKR_RANKED) and tensor.shape:
+            ranks[min(tensor.shape[:2])] += 1
+        dora += name.endswith(_DORA)
+    total = kinds.total()
+    if not total:
+        return "", None, 0
+    rank = ranks.most_common(1)[0][0] if ranks else None
+    chosen, count = kinds.most_common(1)[0]
+    if count < _CLEAR * (total - (kinds["Norm"] if chosen != "Norm" else 0)):
+        return "mixed", rank, total
+    if dora * 2 > count:
+        return "DoRA", rank, total
+    return ("LoCon" if chosen == "LoRA" and conv else chosen), rank, total
+
+
+def _kind(name: str, tensor: TensorInfo) -> AdapterKind | None:
+    if name.endswith(".oft_blocks"):
+        return "BOFT" if len(tensor.shape) == 4 else "OFT"
+    return next((kind for ending, kind in _ENDINGS if name.endswith(ending)), None)

@@ -1,0 +1,127 @@
+"""AdapterShelf: one state of all adapters, found by any of the names that people and other studios use."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+from engine.errors import ModelFileError, SpecError
+from engine.library.adapter_entries import AdapterEntry
+from engine.library.names import nearest
+
+_HASH = re.compile(r"(?:0x)?([0-9a-f]{8,64})")
+_NAME_AND_HASH = re.compile(r"(.+?)\s*[\[(]([0-9a-f]{8,64})[\])]")
+_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+SHOWN = 3
+
+
+class AdapterShelf:
+    """Immutable, so that readers in other threads need no lock. Finding one costs the same among ten thousand.
+
+    The names that trainers write into the metadata (`ss_output_name`) are no names here: many files share one.
+    """
+
+    def __init__(self, entries: Iterable[AdapterEntry] = (), *, scanning: bool = False) -> None:
+        self.entries = tuple(entries)
+        self.scanning = scanning
+        self._by_id = {entry.view.id: entry for entry in self.entries}
+        self._names: defaultdict[str, list[AdapterEntry]] = defaultdict(list)
+        hashes: list[tuple[str, int]] = []
+        for place, entry in enumerate(self.entries):
+            for name in _names_of(entry):
+                self._names[name].append(entry)
+            hashes += [(hash_, place) for hash_ in _hashes_of(entry)]
+        self._hashes = sorted(hashes)
+
+    def get(self, adapter_id: str) -> AdapterEntry | None:
+        """The entry of exactly this id."""
+        return self._by_id.get(adapter_id)
+
+    def find(self, name: str) -> AdapterEntry:
+        """The adapter of that id, file name or path, title, hash (8 to 64 characters), or "name [hash]".
+
+        Raises:
+            SpecError: `adapter_unknown`, where nothing or several things have that name.
+            ModelFileError: the file cannot be used, and why.
+        """
+        entry = self._one(name)
+        if entry.view.problem:
+            raise ModelFileError(
+                entry.problem_code or "model_file_unsupported", entry.view.problem, "Take it out of the stack."
+            )
+        return entry
+
+    def restore(self, name: str, hash_: str) -> AdapterEntry | None:
+        """The adapter that a picture names, or None: by hash first, since names differ between machines."""
+        found = self._by_hash(hash_) if hash_ else None
+        if found is not None:
+            return found
+        try:
+            return self._one(name)
+        except SpecError:
+            return None
+
+    def _one(self, name: str) -> AdapterEntry:
+        wanted = name.strip()
+        if wanted in self._by_id:
+            return self._by_id[wanted]
+        folded = _folded(wanted)
+        # An id in other letters, then every other name; one that several share is not guessed at.
+        found = next((each for each in self._names.get(folded, ()) if _folded(each.view.id) == folded), None)
+        if found is not None:
+            return found
+        several = self._names.get(folded, [])
+        if len(several) == 1:
+            return several[0]
+        if several:
+            ids = ", ".join(f"“{entry.view.id}”" for entry in several[:SHOWN])
+            more = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
+            raise SpecError(
+                "adapter_unknown", f"{len(several)} adapters are called “{wanted[:100]}”.", f"Say which: {ids}{more}."
+            )
+        if match := _NAME_AND_HASH.fullmatch(wanted.casefold()):
+            return self._by_hash(match[2]) or self._one(wanted[: match.end(1)])
+        return self._by_hash(wanted) or self._refuse(wanted)
+
+    def _refuse(self, name: str) -> AdapterEntry:
+        hint = nearest(name, self._by_id) if self.entries else "Put one into models/loras."
+        if self.scanning:
+            hint = f"The folders are still being looked at. {hint}"
+        raise SpecError("adapter_unknown", f"There is no adapter “{name[:100]}”.", hint)
+
+    def _by_hash(self, text: str) -> AdapterEntry | None:
+        match = _HASH.fullmatch(text.strip().lower())
+        if match is None:
+            return None
+        place = bisect_left(self._hashes, (match[1], -1))
+        if place < len(self._hashes) and self._hashes[place][0].startswith(match[1]):
+            return self.entries[self._hashes[place][1]]
+        return None
+
+    def with_hashes(self, known: Mapping[str, tuple[str, str]]) -> AdapterShelf:
+        """The same with what was hashed meanwhile: path → (SHA-256, AutoV3)."""
+        return AdapterShelf(
+            (entry.hashed(*known[str(entry.path)]) if str(entry.path) in known else entry for entry in self.entries),
+            scanning=self.scanning,
+        )
+
+
+def _names_of(entry: AdapterEntry) -> set[str]:
+    """Every name that means this entry, folded."""
+    view = entry.view
+    inside = PurePosixPath(view.file)
+    names = {view.id, view.title, view.file, entry.path.name, entry.path.stem, str(inside.with_suffix(""))}
+    return {_folded(name) for name in names if name}
+
+
+def _folded(name: str) -> str:
+    """One spelling for equal names: letters' case, kind of slash, and the ending do not count."""
+    text = name.strip().replace("\\", "/").casefold()
+    return next((text.removesuffix(suffix) for suffix in _SUFFIXES if text.endswith(suffix)), text)
+
+
+def _hashes_of(entry: AdapterEntry) -> set[str]:
+    return {hash_ for hash_ in (entry.view.hash, entry.auto_v3, entry.facts.said_hash) if hash_}
