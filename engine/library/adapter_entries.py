@@ -94,10 +94,10 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
     elif side.trigger_words:
         words, sure = side.trigger_words, side.certain_words
     view = AdapterView(
-        id=adapter_id,
-        title=listed.name if listed else side.name or identity.title or found.path.stem,
-        file=inside.as_posix(),
-        folder="" if inside.parent == Path() else inside.parent.as_posix(),
+        id=_text(adapter_id),
+        title=_text(listed.name if listed else side.name or identity.title or found.path.stem),
+        file=_text(inside.as_posix()),
+        folder="" if inside.parent == Path() else _text(inside.parent.as_posix()),
         kind=facts.kind,
         family=side.family or identity.family,
         size_bytes=found.size,
@@ -125,6 +125,11 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         cover=found.path.parent / cover if cover else None,
         problem_code=identity.code,
     )
+
+
+def _text(name: str) -> str:
+    """A name that is not valid UTF-8 (Linux allows it) with escapes, which JSON and SQLite can hold."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _weight(listed: CatalogueLora | None, side: Sidecar, facts: AdapterFacts) -> float:

@@ -167,4 +167,64 @@ def m0002_tags_and_narrow_indexes(db: Any) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (m0001_first_schema, m0002_tags_and_narrow_indexes)
+def m0003_adapters(db: Any) -> None:
+    """The words of adapter files for searching, which adapters each picture was made with, and named stacks."""
+    for statement in (
+        # A copy of what the library knows: `stamp` changes with the words, so that only those rows are written again.
+        """CREATE TABLE adapter_words (
+            row INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            stamp TEXT NOT NULL,
+            name TEXT NOT NULL,
+            title TEXT NOT NULL,
+            triggers TEXT NOT NULL,
+            tags TEXT NOT NULL,
+            folder TEXT NOT NULL
+        )""",
+        """CREATE VIRTUAL TABLE adapter_words_fts USING fts5 (
+            name, title, triggers, tags, folder,
+            content = 'adapter_words', content_rowid = 'row',
+            tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+        )""",
+        """CREATE TRIGGER adapter_words_insert AFTER INSERT ON adapter_words BEGIN
+            INSERT INTO adapter_words_fts (rowid, name, title, triggers, tags, folder)
+            VALUES (new.row, new.name, new.title, new.triggers, new.tags, new.folder);
+        END""",
+        """CREATE TRIGGER adapter_words_delete AFTER DELETE ON adapter_words BEGIN
+            INSERT INTO adapter_words_fts (adapter_words_fts, rowid, name, title, triggers, tags, folder)
+            VALUES ('delete', old.row, old.name, old.title, old.triggers, old.tags, old.folder);
+        END""",
+        """CREATE TABLE image_adapters (
+            adapter TEXT NOT NULL,
+            position INTEGER NOT NULL REFERENCES images (position) ON DELETE CASCADE,
+            weight REAL NOT NULL,
+            PRIMARY KEY (adapter, position)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX image_adapters_position ON image_adapters (position)",
+        # The spec is what a picture was made with; nobody has to remember to enter its adapters here.
+        """CREATE TRIGGER image_adapters_insert AFTER INSERT ON images BEGIN
+            INSERT OR IGNORE INTO image_adapters (adapter, position, weight)
+            SELECT json_extract(row.value, '$.name'), new.position, json_extract(row.value, '$.unet_weight')
+            FROM json_each(new.spec, '$.adapters') AS row WHERE json_extract(row.value, '$.enabled');
+        END""",
+        """CREATE TRIGGER image_adapters_update AFTER UPDATE OF spec ON images BEGIN
+            DELETE FROM image_adapters WHERE position = new.position;
+            INSERT OR IGNORE INTO image_adapters (adapter, position, weight)
+            SELECT json_extract(row.value, '$.name'), new.position, json_extract(row.value, '$.unet_weight')
+            FROM json_each(new.spec, '$.adapters') AS row WHERE json_extract(row.value, '$.enabled');
+        END""",
+        """INSERT OR IGNORE INTO image_adapters (adapter, position, weight)
+            SELECT json_extract(row.value, '$.name'), images.position, json_extract(row.value, '$.unet_weight')
+            FROM images, json_each(images.spec, '$.adapters') AS row WHERE json_extract(row.value, '$.enabled')""",
+        """CREATE TABLE adapter_stacks (
+            owner TEXT NOT NULL,
+            name TEXT NOT NULL,
+            adapters TEXT NOT NULL,
+            changed_at REAL NOT NULL,
+            PRIMARY KEY (owner, name)
+        ) WITHOUT ROWID""",
+    ):
+        db.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (m0001_first_schema, m0002_tags_and_narrow_indexes, m0003_adapters)

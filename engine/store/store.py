@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from engine.store.adapters import AdapterStore
 from engine.store.db import Db
 from engine.store.events import EventLog
 from engine.store.faults import damaged, faults_told
@@ -27,7 +28,8 @@ class Store:
     """The rooms' doors to studio.db. Every method may be called from any thread.
 
     Attributes:
-        jobs, history, library, values, events, measurements: one store per kind of thing, over one connection.
+        jobs, history, library, adapters, values, events, measurements: one store per kind of thing, one
+            connection for all.
     """
 
     def __init__(self, db: Db) -> None:
@@ -36,6 +38,7 @@ class Store:
         self.jobs = JobStore(db)
         self.history = HistoryStore(db)
         self.library = LibraryIndex(db)
+        self.adapters = AdapterStore(db)
         self.values = ValueStore(db)
         self.events = EventLog(db)
         self.measurements = MeasurementStore(db)
