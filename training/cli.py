@@ -131,12 +131,12 @@ def step_controlnet(run: Run) -> None:
 
 
 def step_evaluate(run: Run) -> None:
-    """Measure how often the nearest learnt picture is the one that was asked for."""
-    from training.evaluate import evaluate_model
-    from training.reports import write_report
+    """Measure the model folder with a classifier made for it; the numbers go into the model card."""
+    from training.device import choose_device
+    from training.evaluation.run import evaluate_everything
 
-    numbers = evaluate_model(run.recipe, run.folder, Path(run.options.to))
-    write_report(run.folder, "evaluation", numbers)
+    model, docs = Path(run.options.to), Path(run.options.docs)
+    evaluate_everything(run.recipe, run.folder, model, docs, choose_device(run.device))
 
 
 STEPS: dict[str, Callable[[Run], None]] = {
@@ -159,6 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--recipe", default=str(HERE / "configs" / "starter.toml"), help="a TOML file")
     parser.add_argument("--work", default=str(HERE / "work"), help="folder for data, renders and checkpoints")
+    docs = HERE.parent / "docs" / "starter-kit"
+    parser.add_argument("--docs", default=str(docs), help="the folder for the measurements' pictures")
     parser.add_argument("--only", default="", help="lora, controlnet: the one of this name")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--to", default=str(HERE.parent / "models" / "starter"), help="the model folder")

@@ -203,13 +203,14 @@ def write_packages(node_modules: Path) -> None:
 
 
 def write_toy_tokenizer(folder: Path) -> None:
-    """Tokenizer files without merges: every character is a token; ids of the two specials as in CLIP's files."""
+    """Tokenizer files without merges: every character is a token; as many tokens as in CLIP's files."""
     from training.tokenizer import END, LENGTH, START
 
     symbols = byte_symbols()
     tokens = {token: number for number, token in enumerate([*symbols, *(symbol + "</w>" for symbol in symbols)])}
     folder.mkdir(parents=True)
-    vocabulary = {**tokens, START: 49_406, END: 49_407}
+    unused = {f"<unused-{number}>": number for number in range(len(tokens), 49_406)}
+    vocabulary = {**tokens, **unused, START: 49_406, END: 49_407}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     specials = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}

@@ -47,7 +47,8 @@ def run_course(
     def keep(done: bool) -> None:
         save_checkpoint(path, {
             "step": step, "seconds": seconds + progress.elapsed, "loss": mean, "done": done,
-            "course": [course.steps, course.minutes], "parameters": [parameter.detach() for parameter in parameters], "optimiser": optimiser.state_dict(),
+            "course": [course.steps, course.minutes], "optimiser": optimiser.state_dict(),
+            "parameters": [parameter.detach() for parameter in parameters],
         }, settings)  # fmt: skip
 
     def fraction() -> float:
