@@ -13,7 +13,7 @@ from engine.adapters.keys import DIALECTS
 from engine.adapters.keys.spelling import Spelling
 from engine.adapters.keys.table import name_table
 from engine.adapters.kinds.parts import Damaged, Incomplete, Misfit, Parts
-from engine.adapters.modules import COMPONENTS, ModuleKey, Targets
+from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
 from engine.adapters.reading import read_patch, unread
 from engine.errors import AdapterError
 from engine.library.adapters import adapter_identity
@@ -112,9 +112,10 @@ def match_names(header: Header, targets: Targets) -> Matching:
     modules: dict[ModuleKey, Mapping[str, str]] = {}
     damaged = ""
     for key, pile in piles.items():
-        reason, detail = _fit(pile, header.tensors, targets, key)
+        shapes = {suffix: _shape_only(header.tensors[name]) for suffix, name in pile.names.items()}
+        reason, detail = _fit(shapes, targets.modules[key])
         if reason is None:
-            left = unread(pile.names)
+            left = unread(shapes)
             loose += [Loose(pile.names[suffix], pile.written, key[0], "unknown") for suffix in sorted(left)]
             modules[key] = {suffix: name for suffix, name in pile.names.items() if suffix not in left}
         elif reason == "damaged":
@@ -189,13 +190,14 @@ def _absent(name: str, spelling: Spelling, targets: Targets) -> Loose:
     return Loose(name, spelling.written, spelling.components[0], reason, foreign)
 
 
-def _fit(
-    pile: _Pile, tensors: Mapping[str, TensorInfo], targets: Targets, key: ModuleKey
-) -> tuple[Reason | Literal["damaged"] | None, str]:
+def _shape_only(info: TensorInfo) -> torch.Tensor:
+    return torch.empty(info.shape, device="meta")
+
+
+def _fit(shapes: Mapping[str, torch.Tensor], target: TargetModule) -> tuple[Reason | Literal["damaged"] | None, str]:
     """(None, "") where the module's tensors fit; else why not."""
-    shapes = {suffix: torch.empty(tensors[name].shape, device="meta") for suffix, name in pile.names.items()}
     try:
-        read_patch(Parts(shapes), targets.modules[key])
+        read_patch(Parts(shapes), target)
     except Misfit as error:
         return "shape", str(error)
     except Incomplete as error:

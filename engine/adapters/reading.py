@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from engine.adapters.kinds import KINDS
 from engine.adapters.kinds.bias import with_bias
@@ -15,15 +17,16 @@ from engine.adapters.patch import ModulePatch
 SHARED = frozenset({"alpha", "dora_scale", "magnitude", "diff_b"})
 
 
-def kind_of(names: Collection[str]) -> Kind | None:
-    """The kind of a module with these suffixes; None: no kind knows them (it may still change the bias)."""
-    return next((kind for kind in KINDS if kind.detect(names)), None)
+def kind_of(tensors: Mapping[str, Tensor]) -> Kind | None:
+    """The kind of a module with these tensors; None: no kind knows them (they may still change the bias)."""
+    dims = {suffix: tensor.dim() for suffix, tensor in tensors.items()}
+    return next((kind for kind in KINDS if kind.detect(dims)), None)
 
 
-def unread(names: Collection[str]) -> set[str]:
-    """Suffixes that nobody looks at in a module that has these."""
-    kind = kind_of(names)
-    return set(names) - SHARED - (kind.names if kind else frozenset())
+def unread(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Suffixes that nobody looks at in a module that has these tensors."""
+    kind = kind_of(tensors)
+    return set(tensors) - SHARED - (kind.names if kind else frozenset())
 
 
 def read_patch(parts: Parts, target: TargetModule) -> ModulePatch:

@@ -10,15 +10,19 @@ from torch import Tensor, nn
 from engine.adapters.patch import LowRank
 
 
-class Patch(abc.ABC):
+class Holder:
+    """Something that holds tensors, perhaps in other holders."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor | Holder))
+
+
+class Patch(Holder, abc.ABC):
     """The base of the kinds; `engine.adapters.patch.ModulePatch` says what each method means."""
 
     kind: str
     needs_base: ClassVar[bool] = False
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor | Patch))
 
     @abc.abstractmethod
     def delta(self, weight: Tensor, scale: float) -> Tensor: ...

@@ -65,13 +65,13 @@ class Kind:
 
     Attributes:
         title: for people.
-        detect: whether a module with these suffixes is of this kind.
+        detect: whether a module with these suffixes (and numbers of dimensions) is of this kind.
         read: the module's patch. It looks at shapes only, so it may be called with meta tensors.
         names: every suffix that `read` uses.
     """
 
     title: str
-    detect: Callable[[Collection[str]], bool]
+    detect: Callable[[Mapping[str, int]], bool]
     read: Read
     names: frozenset[str] = field(default_factory=frozenset)
 
