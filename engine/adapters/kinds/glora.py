@@ -59,12 +59,11 @@ def detect(names: Collection[str]) -> bool:
 def read(parts: Parts, target: TargetModule) -> ModulePatch:
     if target.kind not in ("linear", "conv"):
         raise Misfit(f"the model has a {target.kind} layer there")
-    a1, a2, b1, b2 = (parts.get(f"{name}.weight") for name in ("a1", "a2", "b1", "b2"))
+    found = {name: parts.get(f"{name}.weight") for name in ("a1", "a2", "b1", "b2")}
+    a1, a2, b1, b2 = found.values()
     core = parts.tensors.get("bm.weight")
-    said = ", ".join(
-        f"{name} is {times(each.shape)}" for name, each in zip(("a1", "a2", "b1", "b2"), (a1, a2, b1, b2), strict=True)
-    )
-    agree(min(each.dim() for each in (a1, a2, b1, b2)) >= 2, f"no matrices: {said}")
+    said = ", ".join(f"{name} is {times(each.shape)}" for name, each in found.items())
+    agree(min(each.dim() for each in found.values()) >= 2, f"no matrices: {said}")
     rank = a2.shape[0]
     if a1.shape[1] == rank == b1.shape[1] == b2.shape[0]:
         up, down, added_up, added_down = a1, a2, b1, b2

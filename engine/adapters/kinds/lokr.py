@@ -23,33 +23,37 @@ NAMES = frozenset({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", 
 
 @dataclass(frozen=True)
 class Factor(Holder):
-    """A factor: `whole` (rows, columns[, *kernel]), or a (rows, r) · b (r, columns…), or with a core a (r, rows)."""
+    """A factor: `whole` (rows, columns[, *kernel]), or a (rows, r) · b (r, columns…); with a core, a is (r, rows)."""
 
     whole: Tensor | None
-    a: Tensor | None
-    b: Tensor | None
+    product: tuple[Tensor, Tensor] | None
     core: Tensor | None
 
     def shape(self) -> tuple[int, ...]:
         """Rows, columns, kernel; the kernel may be flattened into the columns."""
         if self.whole is not None:
             return tuple(self.whole.shape)
-        assert self.a is not None and self.b is not None
+        assert self.product is not None
+        a, b = self.product
         if self.core is not None:
-            return self.a.shape[1], self.b.shape[1], *self.core.shape[2:]
-        return self.a.shape[0], *self.b.shape[1:]
+            return a.shape[1], b.shape[1], *self.core.shape[2:]
+        return a.shape[0], *b.shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(each.nbytes for each in (self.whole, *(self.product or ()), self.core) if each is not None)
 
     @property
     def rank(self) -> int:
         """0 where it is whole."""
-        return 0 if self.b is None else self.b.shape[0]
+        return self.product[1].shape[0] if self.product else 0
 
     def matrix(self, device: torch.device) -> Tensor:
         """float32 (rows, columns·kernel)."""
         if self.whole is not None:
             return matrix(self.whole.to(device))
-        assert self.a is not None and self.b is not None
-        a, b = matrix(self.a.to(device)), matrix(self.b.to(device))
+        assert self.product is not None
+        a, b = (matrix(each.to(device)) for each in self.product)
         if self.core is None:
             return a @ b
         core = self.core.to(device).float()
@@ -108,7 +112,7 @@ def _factor(parts: Parts, side: str) -> Factor:
     whole = parts.tensors.get(f"lokr_w{side}")
     if whole is not None:
         agree(whole.dim() >= 2, f"w{side} is {times(whole.shape)}, which is no matrix")
-        return Factor(whole, None, None, None)
+        return Factor(whole, None, None)
     a, b = parts.get(f"lokr_w{side}_a"), parts.get(f"lokr_w{side}_b")
     core = parts.tensors.get("lokr_t2") if side == "2" else None
     said = f"w{side}_a is {times(a.shape)}, w{side}_b is {times(b.shape)}"
@@ -117,4 +121,4 @@ def _factor(parts: Parts, side: str) -> Factor:
         agree(a.numel() == a.shape[0] * b.shape[0], f"the ranks differ: {said}")
     else:
         agree(core.dim() > 2 and core.shape[:2] == (a.shape[0], b.shape[0]), f"the ranks differ: {said}")
-    return Factor(None, a, b, core)
+    return Factor(None, (a, b), core)
