@@ -1,4 +1,5 @@
-"""`python -m training STEP`: data, autoencoder, base, decoder, upscaler, export, grid, lora, controlnet, evaluate, all.
+"""`python -m training STEP`: data, autoencoder, base, decoder, upscaler, export, grid, lora, controlnet, evaluate,
+gallery, papers, or all.
 
 Each step can be stopped and run again.
 """
@@ -139,6 +140,20 @@ def step_evaluate(run: Run) -> None:
     evaluate_everything(run.recipe, run.folder, model, docs, choose_device(run.device))
 
 
+def step_gallery(run: Run) -> None:
+    """Draw the pictures of docs/starter-kit.md."""
+    from training.gallery import Gallery
+
+    Gallery(run.recipe, run.folder, Path(run.options.to)).draw_all(Path(run.options.docs))
+
+
+def step_papers(run: Run) -> None:
+    """Write the model card, the licences and easel.toml again, from the numbers and files that there are."""
+    from training.export import write_papers
+
+    write_papers(run.recipe, run.folder, Path(run.options.to))
+
+
 STEPS: dict[str, Callable[[Run], None]] = {
     "data": step_data,
     "autoencoder": step_autoencoder,
@@ -150,6 +165,8 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "lora": step_lora,
     "controlnet": step_controlnet,
     "evaluate": step_evaluate,
+    "gallery": step_gallery,
+    "papers": step_papers,
 }
 
 

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.adapters.card import adapters_lines
+from training.adapters.config import read_adapters
 from training.base import load_parts
 from training.config import Recipe
 from training.data.concepts import read_concepts
 from training.data.sets import SETS
 from training.decoder import load_tuned_autoencoder
 from training.errors import RecipeError
-from training.model_card import easel_toml, licences, model_card
+from training.files import write_atomically
+from training.licences import licences
+from training.model_card import easel_toml, model_card
 from training.noise import build_scheduler
-from training.reports import read_report
+from training.reports import read_report, write_report
 from training.text import tokenizer_folder, widen
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -42,11 +46,8 @@ def export_model(recipe: Recipe, work: Path, folder: Path, to: Path) -> dict[str
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder(work) / name, to / "tokenizer" / name)
     write_index(to)
-    rows = [SETS[key] for key in recipe.data.sets if key in SETS]
-    (to / "easel.toml").write_text(easel_toml(recipe, rows), encoding="utf-8")
-    (to / "README.md").write_text(model_card(recipe, rows, concepts, report), encoding="utf-8")
-    files = sorted(str(path.relative_to(to).as_posix()) for path in to.rglob("*") if path.is_file())
-    (to / "LICENCES.md").write_text(licences(rows, sorted({*files, "LICENCES.md"})), encoding="utf-8")
+    write_report(folder, "base", report["base"])
+    write_papers(recipe, folder, to)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
     print(f"{to.name}: {size / 1e6:.1f} MB, step {numbers['step']}", flush=True)
     if size > LIMIT:
@@ -54,6 +55,24 @@ def export_model(recipe: Recipe, work: Path, folder: Path, to: Path) -> dict[str
             f"The model folder takes {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}.", "Use narrower networks."
         )
     return numbers
+
+
+def write_papers(recipe: Recipe, folder: Path, to: Path) -> None:
+    """easel.toml, README.md and LICENCES.md of the model folder `to`, from the run's numbers and the files there."""
+    concepts, adapters = read_concepts(recipe.concepts_path(), recipe.data.only), read_adapters(recipe)
+    rows = [SETS[key] for key in recipe.data.sets if key in SETS]
+    texts = {
+        "easel.toml": easel_toml(recipe, rows),
+        "README.md": model_card(recipe, rows, concepts, read_report(folder), adapters_lines(adapters, folder, to)),
+    }
+    files = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
+    shipped = {Path(name).stem for name in files}
+    learnt = {each.name: each.set for each in (*adapters.loras, *adapters.embeddings) if each.name in shipped}
+    more = [SETS[key] for key in dict.fromkeys(learnt.values()) if key not in recipe.data.sets]
+    texts["LICENCES.md"] = licences([*rows, *more], sorted({*files, *texts, "LICENCES.md"}), learnt)
+    for name, text in texts.items():
+        write_atomically(to / name, lambda target, text=text: target.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        (to / name).chmod(0o644)
 
 
 def save_component(model: Any, folder: Path, name: str = "diffusion_pytorch_model.safetensors") -> None:

@@ -21,6 +21,7 @@ from training.data.concepts import Concepts
 from training.data.pictures import Pictures
 from training.data.sets import SETS
 from training.evaluation.colours import colour_prompts, is_colour
+from training.evaluation.drawing import draw_with, with_control
 from training.evaluation.judge import Judge
 from training.evaluation.reference import Deltas, Patched
 from training.progress import Progress
@@ -50,20 +51,11 @@ class Bench:
 
     def draw(self, prompts: list[str], seed: int = 100, **more: Any) -> np.ndarray:
         """(N, H, W, 3) uint8; picture i has seed `seed` + i. `more` goes to the pipeline, sliced where it is a list."""
-        pictures: list[Any] = []
-        for start in range(0, len(prompts), 16):
-            part = slice(start, start + 16)
-            count = len(prompts[part])
-            generators = [torch.Generator().manual_seed(seed + start + row) for row in range(count)]
-            mine = {key: value[part] if isinstance(value, list) else value for key, value in more.items()}
-            size = self.recipe.data.size
-            pictures += self.pipeline(
-                prompts[part], width=size, height=size, num_inference_steps=self.recipe.model.steps,
-                guidance_scale=self.recipe.model.guidance, generator=generators, **mine,
-            ).images  # fmt: skip
-            self.drawn += count
-            self.progress.say(self.drawn)
-        return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+        return draw_with(self.pipeline, self.recipe, prompts, seed, self._heard, **more)
+
+    def _heard(self, count: int) -> None:
+        self.drawn += count
+        self.progress.say(self.drawn)
 
     def things(self, key: str, count: int, salt: int) -> list[Label]:
         """`count` things that the set draws, in a stable mixed order."""
@@ -159,7 +151,7 @@ def measure_control(bench: Bench, kind: str, control: Any) -> dict[str, float]:
     numbers = {"pictures": float(len(labels)), "ceiling": _ceiling(bench, kind, real, wanted)}
     try:
         for weight in (0.0, 0.5, 1.0):
-            bench.pipeline = plain if weight == 0 else _with_control(plain, control)
+            bench.pipeline = plain if weight == 0 else with_control(plain, control)
             more = {} if weight == 0 else {"image": hints, "controlnet_conditioning_scale": weight}
             pictures = bench.draw(prompts, 500, **more)
             agreed = [line_agreement(lines_of(kind, made), lines) for made, lines in zip(pictures, wanted, strict=True)]
@@ -184,12 +176,3 @@ def _ceiling(bench: Bench, kind: str, real: list[np.ndarray], wanted: list[np.nd
     made = ((vae.decode(vae.encode(tensors).latents).sample.clamp(-1, 1) + 1) * 127.5 + 0.5).byte()
     lines = [lines_of(kind, picture) for picture in made.permute(0, 2, 3, 1).numpy()]
     return float(np.mean([line_agreement(one, other) for one, other in zip(lines, wanted, strict=True)]))
-
-
-def _with_control(pipeline: Any, control: Any) -> Any:
-    from diffusers import StableDiffusionControlNetPipeline
-
-    parts = {name: part for name, part in pipeline.components.items() if name != "controlnet"}
-    made = StableDiffusionControlNetPipeline(**parts, controlnet=control, requires_safety_checker=False)
-    made.set_progress_bar_config(disable=True)
-    return made

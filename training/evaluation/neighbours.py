@@ -67,7 +67,8 @@ def measure_neighbours(
     if rows:
         save_png(to, Image.fromarray(np.concatenate(rows)))
     others = distances(near, learnt)
-    others[others < 1e-6] = np.inf
+    for row, nearest in enumerate(apart.argmin(1)):
+        others[row, [label == labels[nearest] for label in labels]] = np.inf
     own = apart.min(1)
     return {
         "pictures": float(len(drawn)),

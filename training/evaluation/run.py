@@ -18,6 +18,7 @@ from training.config import Recipe
 from training.data.concepts import read_concepts
 from training.device import Device
 from training.errors import RecipeError
+from training.evaluation.drawing import load_control
 from training.evaluation.judge import train_judge
 from training.evaluation.measures import (
     Bench,
@@ -89,14 +90,7 @@ def evaluate_everything(recipe: Recipe, folder: Path, model: Path, docs: Path, d
         place = model / "controlnet" / net.name
         if (place / "config.json").exists():
             of = hash_of_file(place / "diffusion_pytorch_model.safetensors")
-            once(net.name, of, lambda place=place, hint=net.hint: measure_control(bench, hint, _load_control(place)))  # type: ignore[misc]
-
-
-def _load_control(place: Path) -> object:
-    import torch
-    from diffusers import ControlNetModel
-
-    return ControlNetModel.from_pretrained(str(place), dtype=torch.float32, local_files_only=True).eval()
+            once(net.name, of, lambda place=place, hint=net.hint: measure_control(bench, hint, load_control(place)))  # type: ignore[misc]
 
 
 def hash_of_file(path: Path) -> str:
