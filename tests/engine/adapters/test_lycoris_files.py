@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from engine.adapters.file import Adapter, read_adapter
+from engine.adapters.file import read_adapter
 from engine.adapters.modules import targets_of
 from tests.engine.adapters.conftest import LoadParts, unet_output
+from tests.engine.adapters.merging import merge
 
 CASES: dict[str, dict[str, Any]] = {
     "LoRA": {"algo": "lora"},
@@ -22,7 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "LoHa with Tucker": {"algo": "loha", "use_tucker": True},
     "LoKr": {"algo": "lokr", "linear_dim": 2, "conv_dim": 2},
     "LoKr, both decomposed": {"algo": "lokr", "linear_dim": 1, "conv_dim": 1, "decompose_both": True},
-    "LoKr, both decomposed, factor 4": {"algo": "lokr", "linear_dim": 1, "conv_dim": 1, "decompose_both": True, "factor": 4},
+    "LoKr, factor 4": {"algo": "lokr", "linear_dim": 1, "conv_dim": 1, "decompose_both": True, "factor": 4},
     "LoKr with Tucker": {"algo": "lokr", "linear_dim": 2, "conv_dim": 2, "use_tucker": True},
     "LoKr, whole": {"algo": "lokr", "full_matrix": True, "linear_dim": 10000},
     "LoKr, unbalanced": {"algo": "lokr", "linear_dim": 2, "unbalanced_factorization": True, "factor": 4},
@@ -40,7 +41,6 @@ CASES: dict[str, dict[str, Any]] = {
     "DoRA over LoHa": {"algo": "loha", "dora_wd": True},
     "DoRA over LoKr on the input": {"algo": "lokr", "linear_dim": 2, "dora_wd": True, "wd_on_output": False},
 }  # fmt: skip
-KINDS = {"LoKr, whole": "LoKr", "LoCon with Tucker": "LoRA"}
 
 
 @pytest.fixture(autouse=True)
@@ -67,16 +67,6 @@ def network_on(module: nn.Module, case: str) -> Any:
 def save(network: Any, file: Path) -> Path:
     network.save_weights(str(file), None, {"ss_network_module": "lycoris.kohya"})
     return file
-
-
-def merge(adapter: Adapter, parts: dict[str, nn.Module], scale: float = 1.0) -> None:
-    for (component, path), patch in adapter.patches.items():
-        module = parts[component].get_submodule(path)
-        delta = patch.delta(module.weight, scale)
-        change = patch.bias_delta(scale, module.bias)
-        module.weight.data += delta
-        if change is not None:
-            module.bias = nn.Parameter(change if module.bias is None else module.bias + change, requires_grad=False)
 
 
 @pytest.mark.parametrize("case", list(CASES))
