@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.conditioning.adapter_tags import AdapterTag, cut_tags, plain_number, read_tag, write_tag
 from engine.errors import SpecError
 from engine.protocol.commands import Recipe
 from engine.protocol.notices import Notice, NoticeCode
 from engine.protocol.specs import (
+    ADAPTER_WEIGHT_RANGE,
     CLIP_SKIP_RANGE,
     GUIDANCE_RANGE,
     PROMPT_LIMIT,
@@ -22,11 +24,13 @@ from engine.protocol.specs import (
     SIZE_MULTIPLE,
     SIZE_RANGE,
     STEPS_RANGE,
+    AdapterRef,
     GenerationSpec,
     PromptSyntax,
 )
 
 INFOTEXT_LIMIT = 200_000
+MOST_ADAPTERS = 100
 Canonical = Callable[[str, str], tuple[str, str]]
 
 
@@ -41,21 +45,22 @@ class Lookups:
             (`engine.sampling.table.from_a1111`); None: as `canonical`.
         find_model: (name or "", hash prefix or "") → the library's id, or None.
         find_vae: VAE name → the library's id, or None.
-        has_adapter: (adapter name, hash prefix or "") → whether it is in the library.
+        find_adapter: (adapter name, hash prefix or "") → the library's id, or None.
     """
 
     canonical: Canonical | None = None
     canonical_a1111: Canonical | None = None
     find_model: Callable[[str, str], str | None] | None = None
     find_vae: Callable[[str], str | None] | None = None
-    has_adapter: Callable[[str, str], bool] | None = None
+    find_adapter: Callable[[str, str], str | None] | None = None
 
 
 @dataclass
 class Draft:
     """Settings as a tool wrote them: numbers may be text, "" and None mean "not said".
 
-    `rng` is where the noise was made ("cpu", "gpu", "nv"). `adapters` are the (name, hash) pairs of the prompt's tags.
+    `rng` is where the noise was made ("cpu", "gpu", "nv"). `adapters` are the (name, hash) pairs of the prompt's tags;
+    `text_first` says that of two weights in a tag the first is the text encoder's.
     `lost` are settings that Easel knows of but cannot restore, in plain words; `unknown` are keys that nobody knows.
     """
 
@@ -75,6 +80,7 @@ class Draft:
     clip_skip: Any = None
     rng: str = "cpu"
     adapters: list[tuple[str, str]] = field(default_factory=list)
+    text_first: bool = False
     lost: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
@@ -84,15 +90,8 @@ class Draft:
 
 
 def adapter_tag(name: str, unet: float, text: float | None = None) -> str:
-    """A LoRA tag as A1111 reads it. Two different weights are named, as A1111 and others order them differently."""
-    if text is None or text == unet:
-        return f"<lora:{name}:{plain_number(unet)}>"
-    return f"<lora:{name}:te={plain_number(text)}:unet={plain_number(unet)}>"
-
-
-def plain_number(value: float) -> str:
-    """The shortest text that reads back as `value`: 7, 7.5, 0.8."""
-    return repr(float(value)).removesuffix(".0")
+    """A LoRA tag as A1111 reads it, for dialects that keep adapters elsewhere."""
+    return write_tag(AdapterRef(name=name, unet_weight=unet, text_weight=text))
 
 
 def as_number(value: Any) -> float | None:
@@ -121,13 +120,15 @@ class _Restoration:
     def recipe(self, infotext: str) -> Recipe:
         draft = self.draft
         sampler, schedule = self._sampling()
+        prompt, tags = cut_tags(draft.prompt)
+        steps = self._whole("steps", draft.steps, STEPS_RANGE)
         spec = GenerationSpec(
-            prompt=self._prompt(draft.prompt, "prompt"),
+            prompt=self._prompt(prompt, "prompt"),
             negative_prompt=self._prompt(draft.negative, "negative prompt"),
             prompt_syntax=draft.syntax,
             model=self._model(),
             vae=self._vae(),
-            steps=self._whole("steps", draft.steps, STEPS_RANGE),
+            steps=steps,
             guidance=self._number("guidance", draft.guidance, GUIDANCE_RANGE),
             sampler=sampler,
             schedule=schedule,
@@ -135,8 +136,8 @@ class _Restoration:
             height=self._size("height", draft.height),
             seed=self._seed(),
             clip_skip=1 if draft.clip_skip is None else self._whole("clip skip", draft.clip_skip, CLIP_SKIP_RANGE),
+            adapters=self._adapters(tags, steps),
         )
-        self._adapters()
         self._noise()
         self._rest()
         return Recipe(
@@ -246,13 +247,37 @@ class _Restoration:
             self._tell("setting_unsupported", f"The VAE “{name}” is not in the library; the model's own is used.")
         return found
 
-    def _adapters(self) -> None:
-        if self.lookups.has_adapter is None:
-            return
-        missing = [name for name, known_hash in self.draft.adapters if not self.lookups.has_adapter(name, known_hash)]
+    def _adapters(self, tags: list[AdapterTag], steps: int | None) -> tuple[AdapterRef, ...]:
+        """The tags as rows of the stack: under the library's ids, where it is asked and has them."""
+        hashes = {name: known_hash for name, known_hash in self.draft.adapters if known_hash}
+        rows: list[AdapterRef] = []
+        missing: list[str] = []
+        for tag in tags[:MOST_ADAPTERS]:
+            ref = read_tag(tag, steps=steps, text_first=self.draft.text_first).ref
+            find = self.lookups.find_adapter
+            found = clean_text(ref.name) if find is None else find(ref.name, hashes.get(ref.name, ""))
+            if found is None:
+                missing.append(ref.name)
+                continue
+            # What the picture's prompt does not say was not in it.
+            changes: dict[str, Any] = {"name": found, "add_trigger_words": False}
+            changes["unet_weight"] = self._weight(ref.name, ref.unet_weight)
+            if ref.text_weight is not None:
+                changes["text_weight"] = self._weight(ref.name, ref.text_weight)
+            if ref.start >= ref.end or ref.end > 1:
+                self._tell("setting_unsupported", f"The steps of “{_short(ref.name)}” cannot be read; it is on in all.")
+                changes |= {"start": 0.0, "end": 1.0}
+            rows.append(ref.model_copy(update=changes))
         if missing:
             names = ", ".join(f"“{_short(name)}”" for name in missing[:10])
             self._tell("adapter_skipped", f"Not in the library: {names}. The picture will look different without.")
+        return tuple(rows)
+
+    def _weight(self, name: str, value: float) -> float:
+        kept = min(max(value, ADAPTER_WEIGHT_RANGE[0]), ADAPTER_WEIGHT_RANGE[1])
+        if kept != value:
+            self._changed(f"weight of “{_short(name)}”", plain_number(value), plain_number(kept))
+        return kept
 
     def _noise(self) -> None:
         if self.draft.rng.strip().lower() != "cpu":

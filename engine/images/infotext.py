@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from engine.conditioning.adapter_tags import cut_tags, plain_number, tag_name, write_tag
 from engine.images.control_text import parse_control_unit
-from engine.images.draft import Canonical, Draft, Lookups, adapter_tag, clean_text, plain_number
+from engine.images.draft import Canonical, Draft, Lookups, clean_text
 from engine.images.safe_json import unreadable
 from engine.protocol.commands import Recipe
 from engine.protocol.library import SamplerView
@@ -22,6 +23,7 @@ from engine.protocol.specs import GenerationSpec
 MAX_INFOTEXT = 2**20
 MIN_PAIRS = 3
 HASH_LENGTH = 10
+LORA_HASH_LENGTH = 12
 PROMPT_KEY, NEGATIVE_KEY = "Prompt", "Negative prompt"
 _NEGATIVE = "Negative prompt:"
 
@@ -31,7 +33,6 @@ _PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(\w[\w \-/]++):\s*+("(?:\\.|[^\\"])++"
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 # Civitai's raw JSON object, which the grammar above would tear apart at its commas.
 _HASHES = re.compile(r"(?:^|,)\s{0,8}Hashes:\s{0,8}(\{[^{}]{0,100000}\})(?=,|$)")
-_TAG = re.compile(r"<(?:lora|lyco):([^:<>]{1,300})[^<>]{0,300}>")
 
 
 def write_infotext(
@@ -42,6 +43,7 @@ def write_infotext(
     version: str,
     samplers: Sequence[SamplerView] = (),
     hashes: dict[str, str] | None = None,
+    adapters: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
     """The infotext of the one picture that the resolved `spec` makes.
 
@@ -49,11 +51,13 @@ def write_infotext(
         model_title: the model's file name without suffix (its id), which other tools look up.
         model_hash: SHA-256 of the model file in hex, of any length; "" while it is not known.
         samplers: the sampler table's views, for A1111's titles; ids that are not there are written as they are.
-        hashes: further entries for Civitai's `Hashes`, such as {"lora:NAME": "…", "vae": "…"}.
+        hashes: further entries for Civitai's `Hashes`, such as {"vae": "…"}.
+        adapters: by the names of the spec's rows, SHA-256 and AutoV3 in hex, "" while they are not known.
     """
     sampler, schedule = _titles(spec, samplers)
     short_hash = model_hash.lower().removeprefix("0x")[:HASH_LENGTH]
-    known = ({"model": short_hash} if short_hash else {}) | (hashes or {})
+    lora_hashes, civitai = _adapter_hashes(spec, adapters or {})
+    known = ({"model": short_hash} if short_hash else {}) | civitai | (hashes or {})
     pairs: list[tuple[str, object | None]] = [
         ("Steps", spec.steps),
         ("Sampler", sampler),
@@ -66,6 +70,7 @@ def write_infotext(
         ("VAE", spec.vae),
         ("Clip skip", spec.clip_skip if (spec.clip_skip or 1) > 1 else None),
         ("RNG", "CPU"),
+        ("Lora hashes", lora_hashes or None),
     ]
     line = write_pairs((key, str(value)) for key, value in pairs if value is not None)
     if known:
@@ -156,7 +161,9 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
         clip_skip=fields.get("Clip skip"),
         rng=fields.get("RNG", "GPU"),
     )
-    draft.adapters = adapters_in(draft.prompt, fields.get("Lora hashes", ""))
+    draft.adapters = adapters_in(draft.prompt, fields.get("Lora hashes", ""), fields.get("Hashes", ""))
+    # Easel names two different weights, so only other writers' order matters.
+    draft.text_first = True
     handled = {name for name in fields if name in _RESTORED}
     for words, keys in _LOST.items():
         present = [name for name in fields if name.startswith(keys)]
@@ -170,14 +177,30 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
     return draft
 
 
-def adapters_in(prompt: str, hashes: str = "") -> list[tuple[str, str]]:
-    """(name, hash) of the adapters that a prompt's `<lora:…>` tags name; `hashes` is A1111's `Lora hashes` text."""
+def adapters_in(prompt: str, hashes: str = "", civitai: str = "") -> list[tuple[str, str]]:
+    """(name, hash) of the adapters that a prompt's `<lora:…>` tags name.
+
+    `hashes` is A1111's `Lora hashes` text, `civitai` the JSON text of `Hashes`, asked where the first has none.
+    """
     known: dict[str, str] = {}
+    try:
+        listed = json.loads(civitai or "{}")
+    except (ValueError, RecursionError):
+        listed = {}
+    for name, digest in listed.items() if isinstance(listed, dict) else ():
+        if name.lower().startswith("lora:") and isinstance(digest, str):
+            known[name[5:]] = digest
     for entry in hashes.split(","):
         name, _, digest = entry.rpartition(":")
         known[name.strip()] = digest.strip()
-    names = dict.fromkeys(match.group(1) for match in _TAG.finditer(prompt))
+    names = dict.fromkeys(tag.name for tag in cut_tags(prompt)[1])
     return [(name, known.get(name, "")) for name in names]
+
+
+def adapters_of(infotext: str) -> list[tuple[str, str]]:
+    """(name, hash) of the adapters that an infotext names."""
+    fields = parse_infotext(infotext)
+    return adapters_in(fields[PROMPT_KEY], fields.get("Lora hashes", ""), fields.get("Hashes", ""))
 
 
 _RESTORED = frozenset(
@@ -216,12 +239,22 @@ def _titles(spec: GenerationSpec, samplers: Sequence[SamplerView]) -> tuple[str 
 
 
 def _tagged_prompt(spec: GenerationSpec) -> str:
-    tags = [
-        adapter_tag(row.name, row.unet_weight, row.text_weight)
-        for row in spec.adapters
-        if row.enabled and f"<lora:{row.name}:" not in spec.prompt
-    ]
+    tags = [write_tag(row) for row in spec.adapters if row.enabled]
     return " ".join([spec.prompt, *tags] if spec.prompt else tags)
+
+
+def _adapter_hashes(spec: GenerationSpec, known: Mapping[str, tuple[str, str]]) -> tuple[str, dict[str, str]]:
+    """A1111's `Lora hashes` ("name: 12 hex, …") and Civitai's entries ("lora:NAME": 10 hex) of the rows that are on."""
+    short: dict[str, str] = {}
+    civitai: dict[str, str] = {}
+    for row in spec.adapters:
+        sha256, auto_v3 = known.get(row.name, ("", ""))
+        name = tag_name(row)
+        if row.enabled and auto_v3:
+            short[name] = auto_v3[:LORA_HASH_LENGTH]
+        if row.enabled and sha256:
+            civitai[f"lora:{name}"] = sha256[:HASH_LENGTH]
+    return ", ".join(f"{name}: {digest}" for name, digest in short.items()), civitai
 
 
 def _pairs(line: str) -> tuple[list[tuple[str, str]], str]:

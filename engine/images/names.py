@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from engine.conditioning.adapter_tags import plain_number
 from engine.errors import SpecError
-from engine.images.draft import plain_number
 from engine.images.formats import FORMATS
 from engine.protocol.specs import GenerationSpec
 

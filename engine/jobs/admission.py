@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engine.conditioning import grammar
+from engine.conditioning.adapter_tags import AdapterTag
 from engine.errors import SpecError
 from engine.images.names import check_pattern
+from engine.jobs.stack_admission import StackAdmission
+from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
 from engine.library.styles import StyleFile, apply_styles
 from engine.protocol.library import ModelDefaults
@@ -50,6 +53,7 @@ class Admission:
     def __init__(self, library: Library, styles: StyleFile) -> None:
         self._library = library
         self._styles = styles
+        self._stacks = StackAdmission(library)
 
     def admit(self, spec: GenerationSpec) -> Admitted:
         """Complete `spec`.
@@ -67,14 +71,19 @@ class Admission:
         notices: list[Notice] = []
         model = self._library.find_model(spec.model)
         defaults = _merged(model.view.defaults, model.family.defaults)
+        prompt, negative, tags = self._prompts(spec, model, notices)
+        stack = self._stacks.admit(spec, tags, model, notices)
+        prompt = self._worded(stack.prompt_with_words(prompt, notices), negative, spec, notices)
+        stack.advise(spec, notices)
+        defaults = _with_quick(defaults, stack.quick, spec)
         sampler, schedule = self._sampler(spec, defaults)
         if spec.vae is not None:
             self._library.find_vae(spec.vae)
         steps = _within("steps", "steps_out_of_range", _first(spec.steps, defaults.steps, 20), STEPS_RANGE)
         self._advise(sampler, steps, notices)
-        prompt, negative = self._prompts(spec, model, notices)
         check_pattern(spec.output.name_pattern)
-        self._refuse_unbuilt(spec, notices)
+        if spec.controls:
+            raise SpecError("not_built_yet", "ControlNet units are not built yet.", "Leave `controls` empty.")
         done = spec.model_copy(
             update={
                 "prompt": prompt,
@@ -95,9 +104,10 @@ class Admission:
                 "clip_skip": _within(
                     "clip skip", "bad_request", _first(spec.clip_skip, defaults.clip_skip, 1), CLIP_SKIP_RANGE
                 ),
-                "adapters": (),
+                "adapters": stack.rows,
             }
         )
+        self._library.hash_first(entry.path for entry in stack.entries if not entry.view.hash)
         return Admitted(done, tuple(notices), model)
 
     def _sampler(self, spec: GenerationSpec, defaults: ModelDefaults) -> tuple[str, str]:
@@ -119,7 +129,10 @@ class Admission:
                 )
             )
 
-    def _prompts(self, spec: GenerationSpec, model: ModelEntry, notices: list[Notice]) -> tuple[str, str]:
+    def _prompts(
+        self, spec: GenerationSpec, model: ModelEntry, notices: list[Notice]
+    ) -> tuple[str, str, list[AdapterTag]]:
+        """Both prompts with their styles, and the adapters that were named in the first."""
         prompt = spec.prompt
         negative = spec.negative_prompt
         if negative is None:
@@ -131,29 +144,17 @@ class Admission:
         if spec.styles:
             prompt, negative = apply_styles(self._styles.pick(spec.styles), prompt, negative)
             notices.append(Notice(code="style_applied", message=f"Styles applied: {', '.join(spec.styles)}."))
+        for name, text in (("prompt", prompt), ("negative prompt", negative)):
+            if len(text) > PROMPT_LIMIT:
+                raise _too_long(name, text)
+        return self._stacks.cut(prompt, negative, notices)
+
+    def _worded(self, prompt: str, negative: str, spec: GenerationSpec, notices: list[Notice]) -> str:
+        """The prompt as it will be read, after a look at what is said in it."""
         _check_prompt(prompt)
-        if len(negative) > PROMPT_LIMIT:
-            raise _too_long("negative prompt", negative)
         for text in (prompt, negative):
             notices.extend(grammar.parse(text, spec.prompt_syntax).notices)
-        return prompt, negative
-
-    def _refuse_unbuilt(self, spec: GenerationSpec, notices: list[Notice]) -> None:
-        """Adapters and control units are in the protocol already; their rooms come later."""
-        if spec.controls:
-            raise SpecError("not_built_yet", "ControlNet units are not built yet.", "Leave `controls` empty.")
-        if spec.adapters and spec.on_missing == "refuse":
-            raise SpecError(
-                "not_built_yet", "Adapters are not built yet.", "Leave `adapters` empty, or send `on_missing: skip`."
-            )
-        for adapter in spec.adapters:
-            notices.append(
-                Notice(
-                    code="adapter_skipped",
-                    message=f"The adapter {adapter.name} was skipped: adapters are not built yet.",
-                    level="warning",
-                )
-            )
+        return prompt
 
 
 def draw_seed() -> int:
@@ -171,6 +172,13 @@ def _first(asked: Value | None, default: Value | None, last: Value) -> Value:
 def _merged(own: ModelDefaults, family: ModelDefaults) -> ModelDefaults:
     """The model's own values, and its family's where it has none."""
     return family.model_copy(update=own.model_dump(exclude_none=True))
+
+
+def _with_quick(defaults: ModelDefaults, quick: ModelDefaults, spec: GenerationSpec) -> ModelDefaults:
+    """The defaults with those of an adapter for few steps; who chose a schedule has chosen the sampling too."""
+    if spec.schedule is not None:
+        quick = quick.model_copy(update={"sampler": None, "schedule": None})
+    return layered(defaults, quick)
 
 
 def _within(name: str, code: str, value: Any, allowed: tuple[Any, Any]) -> Any:

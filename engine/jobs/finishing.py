@@ -66,6 +66,7 @@ class Finisher:
             model_hash=self._library.hash_of(model),
             version=self._version,
             samplers=sampler_views(),
+            adapters=self._library.adapter_hashes(row.name for row in spec.adapters),
         )
         view = ImageView(
             id=picture.image_id,

@@ -41,6 +41,25 @@ def distilled(name: str) -> ModelDefaults:
     return ModelDefaults()
 
 
+def hurried(speed: str, name: str) -> ModelDefaults:
+    """What a model needs while an adapter of this speed ("lcm", "lightning", …) is on; `name` may tell the steps.
+
+    From the authors' own advice: LCM-LoRA 4–8 steps at guidance 1–2; TCD and DMD2 without guidance; Lightning, Hyper-SD
+    and Turbo the number of steps in their names, spaced to the end of the schedule, without guidance.
+    """
+    told = re.search(r"(\d+)[ _-]?steps?", name.lower())
+    steps = int(told[1]) if told and 1 <= int(told[1]) <= 16 else None
+    rows = {
+        "lcm": ModelDefaults(steps=steps or 6, guidance=1.5, sampler="lcm", schedule="automatic"),
+        "tcd": ModelDefaults(steps=steps or 6, guidance=1.0, sampler="tcd", schedule="automatic"),
+        "dmd2": ModelDefaults(steps=steps or 4, guidance=1.0, sampler="lcm", schedule="automatic"),
+        "lightning": ModelDefaults(steps=steps or 8, guidance=1.0, sampler="euler", schedule="sgm_uniform"),
+        "hyper": ModelDefaults(steps=steps or 8, guidance=1.0, sampler="euler", schedule="sgm_uniform"),
+        "turbo": ModelDefaults(steps=steps or 4, guidance=1.0, sampler="euler_a", schedule="automatic"),
+    }
+    return rows.get(speed, ModelDefaults())
+
+
 class SavedDefaults:
     """The values that the user kept for models, by model id: one JSON file of Easel's own."""
 

@@ -193,6 +193,12 @@ class Library:
                 return each.view.hash[:10]
         return ""
 
+    def adapter_hashes(self, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """SHA-256 and AutoV3 (64 hex) of adapters by their ids; "" where not known yet, no entry where it is gone."""
+        shelf = self.adapters
+        found = {name: shelf.get(name) for name in names}
+        return {name: (entry.view.hash, entry.auto_v3) for name, entry in found.items() if entry is not None}
+
     def start_hashing(self, on_done: Callable[[str], None]) -> None:
         """Hash what has no hash yet, in a background thread; `on_done(file name)` after each file."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 _TAG = re.compile(r"<[^<>]*>")
-_WEIGHT = re.compile(r":\s*[+-]?\d*\.?\d+\s*(?=[)\]])")
+_WEIGHT = re.compile(r":\s{0,4}[+-]?(?:\d{1,8}(?:\.\d{0,8})?|\.\d{1,8})\s{0,4}(?=[)\]])")
 _BRACKETS = re.compile(r"\\?[()\[\]{}]")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 # Words that say nothing about what a picture shows.
@@ -23,10 +23,13 @@ def plain_words(text: str) -> str:
     return " ".join(word.casefold() for word in _WORD.findall(text))
 
 
-def says(prompt: str, phrase: str) -> bool:
-    """Whether `phrase` stands in the prompt as whole words, whatever the case ("cat" is not in "catalogue")."""
+def says(plain: str, phrase: str) -> bool:
+    """Whether `phrase` stands in a text of `plain_words` as whole words ("cat" is not in "catalogue").
+
+    Scripts without spaces have no whole words: there it is enough that it occurs.
+    """
     wanted = plain_words(phrase)
-    return not wanted or f" {wanted} " in f" {plain_words(prompt)} "
+    return not wanted or f" {wanted} " in f" {plain} " or (not wanted.isascii() and wanted in plain)
 
 
 def missing_words(prompt: str, phrases: Iterable[str]) -> list[str]:
@@ -35,12 +38,12 @@ def missing_words(prompt: str, phrases: Iterable[str]) -> list[str]:
     Checked against the growing prompt, so that two adapters with the same word add it once.
     """
     added: list[str] = []
-    text = prompt
+    plain = plain_words(prompt)
     for phrase in phrases:
         for part in _parts(phrase):
-            if not says(text, part):
+            if not says(plain, part):
                 added.append(part)
-                text += f", {part}"
+                plain += f" {plain_words(part)}"
     return added
 
 

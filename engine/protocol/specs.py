@@ -23,9 +23,11 @@ COUNT_RANGE = (1, 100)
 BATCH_RANGE = (1, 16)
 SEED_RANGE = (0, 2**32 - 1)
 CLIP_SKIP_RANGE = (1, 12)
+ADAPTER_WEIGHT_RANGE = (-10.0, 10.0)
 PROMPT_LIMIT = 20_000
 
 ImageFormat = Literal["png", "webp", "jpeg"]
+ConflictResolution = Literal["keep", "normalize", "priority"]
 PromptSyntax = Literal["a1111", "compel"]
 
 
@@ -38,6 +40,7 @@ class AdapterRef(Frozen):
         start, end: fractions of the steps, 0.0–1.0.
         blocks: A1111's block weights, that multiply `unet_weight` by block: 17 or 26 of them for SD 1.x and 2.x, 12 or
             20 for SDXL; empty changes nothing.
+        add_trigger_words: put its trigger words into the prompt where they are missing.
     """
 
     name: str
@@ -47,6 +50,7 @@ class AdapterRef(Frozen):
     start: float = 0.0
     end: float = 1.0
     blocks: tuple[float, ...] = ()
+    add_trigger_words: bool = True
 
 
 class ControlUnit(Frozen):
@@ -84,6 +88,8 @@ class GenerationSpec(Frozen):
         noise: where the initial noise is made; "cpu" is the same on every machine.
         repeatable: pin the batch shape, so that the picture is the same bit for bit whatever runs beside it.
         on_missing: "refuse" or "skip" adapters that are not in the library.
+        conflicts: where several adapters change the same module: "keep" both, "normalize" their weights to a sum of 1,
+            or let only the first have it ("priority").
         ext: values of extensions, keyed by extension id.
     """
 
@@ -108,6 +114,7 @@ class GenerationSpec(Frozen):
     repeatable: bool = False
     on_missing: Literal["refuse", "skip"] = "refuse"
     adapters: tuple[AdapterRef, ...] = ()
+    conflicts: ConflictResolution = "keep"
     controls: tuple[ControlUnit, ...] = ()
     output: OutputOptions = OutputOptions()
     ext: dict[str, JsonValue] = Field(default_factory=dict)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from engine.conditioning.adapter_tags import tag_name
 from engine.images.carrier import Carrier
-from engine.images.draft import Lookups, clean_text
+from engine.images.draft import INFOTEXT_LIMIT, Lookups, clean_text
 from engine.images.embedded import read_embedded
+from engine.images.infotext import adapters_of
 from engine.images.writer import EASEL_KEY, INFOTEXT_KEY
 from engine.protocol.commands import Recipe
 from engine.protocol.notices import Notice
+from engine.protocol.specs import GenerationSpec
 
 
 class EaselReader:
@@ -16,7 +19,7 @@ class EaselReader:
     dialect = "easel"
 
     def read(self, carrier: Carrier, lookups: Lookups) -> Recipe | None:
-        """The spec as it was resolved, unchanged; the model is only looked up to tell when it is missing."""
+        """The spec as it was resolved. What is missing here is told; adapters are found again under other names."""
         text = carrier.texts.get(EASEL_KEY)
         if text is None:
             return None
@@ -27,4 +30,23 @@ class EaselReader:
             message = f"The picture was made with “{model}”, which is not in the library."
             notices.append(Notice(code="model_default_used", message=message, level="warning"))
         infotext = clean_text(carrier.texts.get(INFOTEXT_KEY, ""))
-        return Recipe(spec=record.spec, source=self.dialect, infotext=infotext, notices=tuple(notices))
+        spec = _renamed(record.spec, infotext, lookups, notices)
+        return Recipe(spec=spec, source=self.dialect, infotext=infotext, notices=tuple(notices))
+
+
+def _renamed(spec: GenerationSpec, infotext: str, lookups: Lookups, notices: list[Notice]) -> GenerationSpec:
+    """The spec with its adapters under the names that they have here, by the hashes that the infotext tells."""
+    if not spec.adapters or lookups.find_adapter is None:
+        return spec
+    known = dict(adapters_of(infotext[:INFOTEXT_LIMIT]))
+    found = [lookups.find_adapter(row.name, known.get(tag_name(row), "")) for row in spec.adapters]
+    missing = [row.name for row, name in zip(spec.adapters, found, strict=True) if name is None and row.enabled]
+    if missing:
+        names = ", ".join(f"“{name[:60]}”" for name in missing[:10])
+        message = f"Not in the library: {names}. The picture will look different without."
+        notices.append(Notice(code="adapter_skipped", message=message, level="warning"))
+    rows = tuple(
+        row if name is None else row.model_copy(update={"name": name})
+        for row, name in zip(spec.adapters, found, strict=True)
+    )
+    return spec.model_copy(update={"adapters": rows})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from engine.conditioning import grammar
+from engine.conditioning.adapter_tags import AdapterTag, cut_tags
 from engine.errors import ModelFileError, SpecError
 from engine.images.assets import AssetStore
 from engine.images.draft import Lookups
@@ -23,8 +24,11 @@ from engine.protocol.commands import (
     Recipe,
     TokenCount,
 )
+from engine.protocol.notices import Notice
 from engine.sampling import table
 from engine.server.dispatch import Answers
+
+MOST_TAGS = 5
 
 
 class PictureAnswers:
@@ -45,7 +49,18 @@ class PictureAnswers:
     def count_tokens(self, command: CountTokens) -> TokenCount:
         """Tokens of a prompt, with what would be cut out of it."""
         counted = self._count(command.prompt, command.model)
-        return counted.model_copy(update={"notices": tuple(grammar.parse(command.prompt, "a1111").notices)})
+        prompt, tags = cut_tags(command.prompt)
+        notices = [*grammar.parse(prompt, "a1111").notices, *self._unknown_adapters(tags)]
+        return counted.model_copy(update={"notices": tuple(notices)})
+
+    def _unknown_adapters(self, tags: list[AdapterTag]) -> Iterator[Notice]:
+        """What admission would refuse, told while one is typing."""
+        shelf = self._library.adapters
+        for tag in tags[:MOST_TAGS]:
+            try:
+                shelf.find(tag.name)
+            except (SpecError, ModelFileError) as error:
+                yield Notice(code="adapter_skipped", message=f"{tag.source[:80]}: {error}", level="warning")
 
     def recipe(self, command: ReadRecipe) -> Recipe:
         """Settings out of a picture or out of infotext."""
@@ -59,6 +74,7 @@ class PictureAnswers:
             canonical_a1111=table.from_a1111,
             find_model=self._model_id,
             find_vae=self._vae_id,
+            find_adapter=self._adapter_id,
         )
 
     def _model_id(self, name: str, hash_prefix: str) -> str | None:
@@ -71,6 +87,10 @@ class PictureAnswers:
         return next(
             (view.id for view in views if name and name.casefold() in (view.id.casefold(), view.title.casefold())), None
         )
+
+    def _adapter_id(self, name: str, hash_prefix: str) -> str | None:
+        found = self._library.adapters.restore(name, hash_prefix)
+        return None if found is None else found.view.id
 
     def _vae_id(self, name: str) -> str | None:
         try:

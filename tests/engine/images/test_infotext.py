@@ -36,12 +36,15 @@ Negative prompt: ugly, lowres, watermark, text
 Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1944526060, Size: 512x512, Model hash: 6d82a674e1, Model: helloobjects_V15evae, ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny [d14c016b], Weight: 1.0, Resize Mode: Crop and Resize, Processor Res: 512, Threshold A: 192.0, Threshold B: 255.0, Guidance Start: 0.0, Guidance End: 1.0, Pixel Perfect: False, Control Mode: ControlNet is more important", ControlNet 1: "Module: softedge_pidinet, Model: control_v11p_sd15_softedge [a8575a2a], Weight: 0.5", Version: v1.10.1"""  # noqa: E501
 
 
-def test_example_1_becomes_a_spec_with_its_lora_tags_kept() -> None:
+def test_example_1_becomes_a_spec_with_its_lora_tags_as_a_stack() -> None:
     recipe = spec_from_infotext(EXAMPLE_1, lookups=LOOKUPS)
     assert recipe.source == "a1111"
     spec = recipe.spec
     assert spec is not None
-    assert spec.prompt.endswith("<lora:LCM_15:1>, <lora:ip-adapter-faceid-plusv2_sd15_lora:1>")
+    # The commas between the tags stay: they were part of what the text encoder read.
+    assert spec.prompt == "1girl,A superstar on stage.,, ,"
+    names = [(row.name, row.unet_weight, row.text_weight, row.add_trigger_words) for row in spec.adapters]
+    assert names == [("LCM_15", 1.0, None, False), ("ip-adapter-faceid-plusv2_sd15_lora", 1.0, None, False)]
     assert spec.negative_prompt == "MajicNegative_V2,badhandv4,"
     assert (spec.steps, spec.sampler, spec.schedule, spec.guidance) == (6, "lcm", "automatic", 1.5)
     assert (spec.seed, spec.width, spec.height, spec.clip_skip) == (3748719078, 768, 1024, 2)
@@ -53,12 +56,12 @@ def test_example_1_becomes_a_spec_with_its_lora_tags_kept() -> None:
 def test_example_1_tells_what_the_library_lacks() -> None:
     asked: list[tuple[str, str]] = []
 
-    def has_adapter(name: str, digest: str) -> bool:
+    def find_adapter(name: str, digest: str) -> str | None:
         asked.append((name, digest))
-        return name == "LCM_15"
+        return "here/lcm" if name == "LCM_15" else None
 
     lookups = Lookups(
-        canonical=canonical, find_model=lambda name, digest: None, find_vae=lambda name: None, has_adapter=has_adapter
+        canonical=canonical, find_model=lambda name, digest: None, find_vae=lambda name: None, find_adapter=find_adapter
     )
     recipe = spec_from_infotext(EXAMPLE_1, lookups=lookups)
     assert recipe.spec is not None
@@ -68,6 +71,7 @@ def test_example_1_tells_what_the_library_lacks() -> None:
     assert "fantasticmix_k2" in told["model_default_used"]
     assert "ip-adapter-faceid" in told["adapter_skipped"]
     assert "LCM_15" not in told["adapter_skipped"]
+    assert [row.name for row in recipe.spec.adapters] == ["here/lcm"]
 
 
 def test_a_model_is_found_by_its_hash() -> None:
@@ -163,6 +167,38 @@ def test_adapters_become_tags_with_the_weights_named_where_they_differ() -> None
     )
     first_line = write(SPEC.model_copy(update={"adapters": rows})).split("\n")[0]
     assert first_line == "a cat, (soft light:1.2) <lora:ink:0.8> <lora:fog:te=0.5:unet=1>"
+
+
+def test_a1111s_own_order_of_two_weights_is_the_text_encoder_first() -> None:
+    tail = "\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, Version: v1.10.1"
+    spec = spec_from_infotext("a cat <lora:ink:0.5:0.9>" + tail, lookups=LOOKUPS).spec
+    assert spec is not None
+    (row,) = spec.adapters
+    assert (row.unet_weight, row.text_weight) == (0.9, 0.5)
+
+
+def test_a_stack_comes_back_from_the_infotext_alone_with_its_hashes() -> None:
+    rows = (
+        AdapterRef(name="sub/ink", unet_weight=0.8, start=0.25, end=0.75, add_trigger_words=False),
+        AdapterRef(name="fog", unet_weight=1.0, text_weight=0.5, blocks=(1.0,) * 11 + (0.5,), add_trigger_words=False),
+        AdapterRef(name="not hashed yet", unet_weight=-1.5, add_trigger_words=False),
+    )
+    known = {"sub/ink": ("ab" * 32, "cd" * 32), "fog": ("12" * 32, "34" * 32)}
+    spec = SPEC.model_copy(update={"adapters": rows})
+    text = write_infotext(spec, model_title="m", model_hash="", version="1", samplers=sampler_views(), adapters=known)
+    assert 'Lora hashes: "sub/ink: cdcdcdcdcdcd, fog: 343434343434", ' in text
+    assert json.loads(parse_infotext(text)["Hashes"]) == {"lora:sub/ink": "ababababab", "lora:fog": "1212121212"}
+    asked: list[tuple[str, str]] = []
+
+    def find(name: str, digest: str) -> str:
+        asked.append((name, digest))
+        return name
+
+    recipe = spec_from_infotext(text, lookups=Lookups(canonical=canonical, find_adapter=find))
+    assert recipe.spec is not None
+    assert recipe.spec.adapters == rows
+    assert recipe.spec.prompt == SPEC.prompt
+    assert asked == [("sub/ink", "cdcdcdcdcdcd"), ("fog", "343434343434"), ("not hashed yet", "")]
 
 
 def test_hashes_of_several_resources_are_civitais_raw_object_and_do_not_tear_the_pairs() -> None:

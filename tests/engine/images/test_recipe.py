@@ -162,7 +162,8 @@ COMFY: dict[str, Any] = {
 
 def test_comfyui_graph_is_walked() -> None:
     spec, told = restored(png(prompt=json.dumps(COMFY), workflow="{}"), "comfyui")
-    assert spec.prompt == "beautiful scenery <lora:ink:te=1:unet=0.8>"
+    assert spec.prompt == "beautiful scenery"
+    assert [(row.name, row.unet_weight, row.text_weight) for row in spec.adapters] == [("ink", 0.8, 1.0)]
     assert spec.negative_prompt == "text, watermark"
     assert (spec.steps, spec.guidance, spec.sampler, spec.schedule) == (20, 8.0, "dpmpp_2m", "karras")
     assert (spec.width, spec.height, spec.model, spec.clip_skip) == (512, 768, "dreamshaper_8", 2)
@@ -242,7 +243,8 @@ def test_invokeai() -> None:
         "controlnets": [{"control_weight": 1}],
     }
     spec, told = restored(png(invokeai_metadata=json.dumps(record)), "invokeai")
-    assert (spec.prompt, spec.prompt_syntax, spec.negative_prompt) == ("a (cat)1.2 <lora:ink:0.75>", "compel", "dog")
+    assert (spec.prompt, spec.prompt_syntax, spec.negative_prompt) == ("a (cat)1.2", "compel", "dog")
+    assert [(row.name, row.unet_weight) for row in spec.adapters] == [("ink", 0.75)]
     assert (spec.sampler, spec.schedule, spec.guidance, spec.steps) == ("dpmpp_2m", "karras", 5.5, 25)
     assert (spec.model, spec.vae, spec.clip_skip, spec.seed) == ("juggernaut", "fix", 2, 99)
     assert "ControlNet" in told
@@ -273,7 +275,8 @@ def test_swarmui_in_png_and_jpeg() -> None:
     Image.new("RGB", (64, 48)).save(buffer, "JPEG", exif=build_exif(json.dumps(record)))
     for data in (png(parameters=json.dumps(record)), buffer.getvalue()):
         spec, told = restored(data, "swarmui")
-        assert (spec.prompt, spec.negative_prompt, spec.model) == ("a fox <lora:ink:0.5>", "bad", "pony")
+        assert (spec.prompt, spec.negative_prompt, spec.model) == ("a fox", "bad", "pony")
+        assert [(row.name, row.unet_weight) for row in spec.adapters] == [("ink", 0.5)]
         assert (spec.sampler, spec.schedule, spec.guidance) == ("dpmpp_2m_sde", "karras", 6.5)
         assert (spec.width, spec.height, spec.seed, spec.steps) == (832, 1216, 12, 30)
         assert "refinercontrolpercentage" in told
@@ -301,7 +304,8 @@ def test_fooocus_and_that_nothing_is_evaluated() -> None:
         "version": "Fooocus v2.5.0",
     }
     spec, told = restored(png(parameters=json.dumps(record), fooocus_scheme="fooocus"), "fooocus")
-    assert spec.prompt == "a ring, cinematic <lora:offset:0.1>"
+    assert spec.prompt == "a ring, cinematic"
+    assert [(row.name, row.unet_weight) for row in spec.adapters] == [("offset", 0.1)]
     assert (spec.negative_prompt, spec.width, spec.height, spec.steps) == ("ugly", 1152, 896, 30)
     assert (spec.seed, spec.model, spec.sampler, spec.schedule) == (42, "juggernautXL_v8", "dpmpp_2m_sde", "karras")
     assert "sharpness" in told
