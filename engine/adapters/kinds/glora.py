@@ -64,16 +64,23 @@ def read(parts: Parts, target: TargetModule) -> ModulePatch:
     core = parts.tensors.get("bm.weight")
     said = ", ".join(f"{name} is {times(each.shape)}" for name, each in found.items())
     agree(min(each.dim() for each in found.values()) >= 2, f"no matrices: {said}")
-    rank = a2.shape[0]
-    if a1.shape[1] == rank == b1.shape[1] == b2.shape[0]:
-        up, down, added_up, added_down = a1, a2, b1, b2
-    else:
-        rank = a1.shape[0]
-        agree(a2.shape[1] == rank == b2.shape[1] == b1.shape[0], f"the ranks differ: {said}")
-        up, down, added_up, added_down = a2, a1, b2, b1
-    if flat(tuple(up.shape)) != (target.shape[1], rank) or flat(tuple(down.shape)) != (rank, target.shape[1]):
+    ways = [way for way in ((a1, a2, b1, b2), (a2, a1, b2, b1)) if _one_rank(*way)]
+    agree(bool(ways), f"the ranks differ: {said}")
+    # Square matrices of full rank would fit both ways; then it is today's.
+    up, down, added_up, added_down = next((way for way in ways if _fits_input(way[0], way[1], target)), ways[0])
+    if not _fits_input(up, down, target):
         raise Misfit(f"its A is {times(up.shape)} · {times(down.shape)}, the model has {times(target.shape)}")
+    rank = down.shape[0]
     kernel = core.shape[2:] if core is not None else ()
     expect((added_up.shape[0], *added_down.shape[1:], *kernel), target)
     factor = parts.scale(rank)
     return GLora(up, down, Lora(added_up, added_down, core, None, factor), factor)
+
+
+def _one_rank(up: Tensor, down: Tensor, added_up: Tensor, added_down: Tensor) -> bool:
+    return up.shape[1] == down.shape[0] == added_up.shape[1] == added_down.shape[0]
+
+
+def _fits_input(up: Tensor, down: Tensor, target: TargetModule) -> bool:
+    width, rank = target.shape[1], down.shape[0]
+    return flat(tuple(up.shape)) == (width, rank) and flat(tuple(down.shape)) == (rank, width)
