@@ -108,7 +108,7 @@ kind = "loha"
 layout = "lycoris"
 set = "toy"
 rank = 2
-alpha = 1
+alpha = 2
 convolutions = true
 course = { steps = 4, batch = 4, rate = 1e-3 }
 
@@ -119,7 +119,7 @@ kind = "lokr"
 layout = "lycoris"
 set = "toy"
 rank = 1
-alpha = 2
+alpha = 1
 factor = 4
 convolutions = true
 course = { steps = 4, batch = 4, rate = 1e-3 }
@@ -131,7 +131,7 @@ kind = "lora"
 layout = "peft"
 set = "toy"
 rank = 2
-alpha = 1
+alpha = 2
 convolutions = true
 course = { steps = 4, batch = 4, rate = 1e-3 }
 

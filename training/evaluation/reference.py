@@ -14,7 +14,8 @@ from torch import nn
 from training.errors import RecipeError
 
 Deltas = dict[tuple[str, str], torch.Tensor]
-"""(part, module path) → change of its weight at strength 1."""
+"""(part, module path) → change of its weight at strength 1. LyCORIS 4.1.3 merges LoHa and LoKr with the square of
+alpha/rank (its forward is right), so those two are right here for alpha = rank only, as the recipe has them."""
 
 
 def deltas_of(file: Path, pipeline: Any) -> Deltas:
