@@ -61,11 +61,17 @@ def write_adapter(
     tensors: dict[str, Tensor] = {}
     for key, target in targets.modules.items():
         if key[0] in components and target.kind in ("linear", "conv") and choose(key):
-            name = PREFIXES[key[0]] + key[1].replace(".", "_")
+            name = PREFIXES[key[0]] + _published(key).replace(".", "_")
             for suffix, tensor in make(target, generator).items():
                 tensors[f"{name}.{suffix}"] = tensor.to(dtype).contiguous()
     save_file(tensors, path)
     return path
+
+
+def _published(key: ModuleKey) -> str:
+    """The module's path in published files; some versions of transformers leave a level of the text encoder out."""
+    component, path = key
+    return path if component == "unet" or path.startswith("text_model.") else f"text_model.{path}"
 
 
 def _thin(target: TargetModule, generator: torch.Generator) -> dict[str, Tensor]:

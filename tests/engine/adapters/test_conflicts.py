@@ -1,0 +1,101 @@
+"""How far two adapters agree: the thin way beside the plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.adapters.conflicts import advice, conflicts_of, cosine_of, pair_conflict
+from engine.adapters.file import Adapter
+from engine.adapters.kinds.parts import Parts
+from engine.adapters.modules import ModuleKey, TargetModule, Targets
+from engine.adapters.patch import ModulePatch
+from engine.adapters.reading import read_patch
+from engine.protocol.adapters import AdapterReport
+
+LINEAR = TargetModule("linear", (20, 12), False)
+CONV = TargetModule("conv", (8, 6, 3, 3), False)
+KEYS: dict[ModuleKey, TargetModule] = {
+    ("unet", "down_blocks.0.attentions.0.proj_in"): LINEAR,
+    ("unet", "mid_block.resnets.0.conv1"): CONV,
+    ("text_encoder", "text_model.encoder.layers.0.mlp.fc1"): LINEAR,
+}
+TARGETS = Targets(KEYS, {"layers_per_block": 1, "block_out_channels": (8, 8)}, "sd1")
+
+
+def lora(target: TargetModule, rank: int = 3) -> ModulePatch:
+    shape = target.shape
+    up = torch.randn(shape[0], rank, *[1] * (len(shape) - 2))
+    return read_patch(Parts({"lora_up.weight": up, "lora_down.weight": torch.randn(rank, *shape[1:])}, 2.0), target)
+
+
+def loha(target: TargetModule) -> ModulePatch:
+    width = target.shape[1] * (9 if target is CONV else 1)
+    names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+    shapes = [(target.shape[0], 2), (2, width)] * 2
+    return read_patch(Parts({name: torch.randn(shape) for name, shape in zip(names, shapes, strict=True)}), target)
+
+
+def adapter(name: str, patches: dict[ModuleKey, ModulePatch]) -> Adapter:
+    report = AdapterReport(id=name, title=name, matched=len(patches), total=len(patches))
+    return Adapter(Path(name), (0, 0), patches, report, 0)
+
+
+@pytest.mark.parametrize("key", list(KEYS))
+@pytest.mark.parametrize("kinds", [(lora, lora), (lora, loha), (loha, loha)])
+def test_the_cosine_is_that_of_the_full_changes(key: ModuleKey, kinds: tuple) -> None:  # type: ignore[type-arg]
+    torch.manual_seed(0)
+    one, other = (kind(KEYS[key]) for kind in kinds)
+    weight = torch.empty(KEYS[key].shape)
+    plain = torch.cosine_similarity(one.delta(weight, 1.0).flatten(), other.delta(weight, 1.0).flatten(), dim=0)
+    found = cosine_of(one, other, key, TARGETS)
+    assert found == pytest.approx(float(plain), abs=1e-5)
+
+
+def test_the_same_adapter_agrees_with_itself_and_undoes_its_opposite() -> None:
+    patches = {key: lora(target) for key, target in KEYS.items()}
+    opposite = {
+        key: read_patch(Parts({"lora_up.weight": -patch.up, "lora_down.weight": patch.down}, 5.0), KEYS[key])  # type: ignore[attr-defined]
+        for key, patch in patches.items()
+    }
+    stack = [adapter("one", patches), adapter("two", patches), adapter("three", opposite)]
+    conflicts = conflicts_of(stack, TARGETS)
+    assert [(each.first, each.second) for each in conflicts] == [("one", "two"), ("one", "three"), ("two", "three")]
+    assert [round(each.mean_cosine, 4) for each in conflicts] == [1.0, -1.0, -1.0]
+    assert conflicts[0].shared_modules == 3
+    assert [name for name, _ in conflicts[0].blocks] == ["BASE", "IN01", "M00"]
+    sentences = advice(conflicts, {"one": "Ink", "two": "Pen", "three": "Oil"})
+    assert len(sentences) == 3
+    assert sentences[0].startswith("Ink and Pen change the same things")
+    assert sentences[1].startswith("Ink and Oil work against each other")
+
+
+def test_no_shared_module_is_no_conflict() -> None:
+    first, second = list(KEYS)[:2]
+    assert pair_conflict(adapter("a", {first: lora(LINEAR)}), adapter("b", {second: lora(CONV)}), TARGETS) is None
+
+
+def test_kinds_that_depend_on_the_weight_need_it() -> None:
+    key = next(iter(KEYS))
+    vector = Parts({"weight": torch.randn(20), "on_input": torch.tensor(0)})
+    one, other = read_patch(vector, LINEAR), lora(LINEAR)
+    assert cosine_of(one, other, key, TARGETS) is None
+    weight = torch.randn(20, 12)
+    expected = torch.cosine_similarity(one.delta(weight, 1.0).flatten(), other.delta(weight, 1.0).flatten(), dim=0)
+    assert cosine_of(one, other, key, TARGETS, lambda _: weight) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_an_adapter_that_changes_no_weight_has_no_opinion() -> None:
+    key = next(iter(KEYS))
+    silent = read_patch(Parts({"diff_b": torch.ones(20)}), LINEAR)
+    assert cosine_of(silent, lora(LINEAR), key, TARGETS) is None
+
+
+def test_opposition_in_one_block_is_named() -> None:
+    keys = list(KEYS)
+    shared, own = lora(CONV), {keys[0]: lora(LINEAR), keys[2]: lora(LINEAR)}
+    against = read_patch(Parts({"lora_up.weight": -shared.up, "lora_down.weight": shared.down}), CONV)  # type: ignore[attr-defined]
+    conflicts = conflicts_of([adapter("a", {**own, keys[1]: shared}), adapter("b", {**own, keys[1]: against})], TARGETS)
+    assert "block M00" in advice(conflicts, {})[0]
