@@ -24,9 +24,13 @@ class AdapterShelf:
     The names that trainers write into the metadata (`ss_output_name`) are no names here: many files share one.
     """
 
-    def __init__(self, entries: Iterable[AdapterEntry] = (), *, scanning: bool = False) -> None:
+    def __init__(self, entries: Iterable[AdapterEntry] = (), *, scanning: bool = False, token: object = None) -> None:
+        """`token` is one object for all states that differ in hashes only."""
         self.entries = tuple(entries)
         self.scanning = scanning
+        self.token = token or object()
+        self.folders = tuple(sorted({entry.view.folder for entry in self.entries if entry.view.folder}))
+        self.families = tuple(sorted({entry.view.family for entry in self.entries if entry.view.family}))
         self._by_id = {entry.view.id: entry for entry in self.entries}
         self._names: defaultdict[str, list[AdapterEntry]] = defaultdict(list)
         hashes: list[tuple[str, int]] = []
@@ -47,7 +51,7 @@ class AdapterShelf:
             SpecError: `adapter_unknown`, where nothing or several things have that name.
             ModelFileError: the file cannot be used, and why.
         """
-        entry = self._one(name)
+        entry = self.look_up(name)
         if entry.view.problem:
             raise ModelFileError(
                 entry.problem_code or "model_file_unsupported", entry.view.problem, "Take it out of the stack."
@@ -60,11 +64,12 @@ class AdapterShelf:
         if found is not None:
             return found
         try:
-            return self._one(name)
+            return self.look_up(name)
         except SpecError:
             return None
 
-    def _one(self, name: str) -> AdapterEntry:
+    def look_up(self, name: str) -> AdapterEntry:
+        """As `find`, but also what cannot be used. Raises SpecError `adapter_unknown`."""
         wanted = name.strip()
         if wanted in self._by_id:
             return self._by_id[wanted]
@@ -83,7 +88,7 @@ class AdapterShelf:
                 "adapter_unknown", f"{len(several)} adapters are called “{wanted[:100]}”.", f"Say which: {ids}{more}."
             )
         if match := _NAME_AND_HASH.fullmatch(wanted.casefold()):
-            return self._by_hash(match[2]) or self._one(wanted[: match.end(1)])
+            return self._by_hash(match[2]) or self.look_up(wanted[: match.end(1)])
         return self._by_hash(wanted) or self._refuse(wanted)
 
     def _refuse(self, name: str) -> AdapterEntry:
@@ -106,6 +111,7 @@ class AdapterShelf:
         return AdapterShelf(
             (entry.hashed(*known[str(entry.path)]) if str(entry.path) in known else entry for entry in self.entries),
             scanning=self.scanning,
+            token=self.token,
         )
 
 

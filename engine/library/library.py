@@ -37,8 +37,8 @@ READ_AT_ONCE = 100
 class Library:
     """What there is. `refresh` looks at the folders; everything else answers from the last look.
 
-    Threads: readers see whole states; one lock keeps two refreshes apart. Many new adapters are read in a background
-    thread, and appear as they are known.
+    Threads: readers see whole states; one lock keeps two looks at the disk apart, another two changes of state. Many
+    new adapters are read in a background thread, and appear as they are known.
     """
 
     def __init__(self, settings: Settings, index: FileIndex) -> None:
@@ -46,11 +46,12 @@ class Library:
         self._index = index
         self._catalogue = Catalogue(settings)
         self._saved = SavedDefaults(settings.state_dir / "model_defaults.json")
+        self._scanning = threading.RLock()
         self._lock = threading.RLock()
         self._shelf: Shelf | None = None
         self._hashing: HashingThread | None = None
         # What was hashed since the shelf was arranged; put into it by the next reader, since each change costs a pass.
-        self._fresh_hashes: dict[str, tuple[str, str]] = {}
+        self._fresh_hashes: dict[str, tuple[Found, str, str]] = {}
         self._reading: threading.Thread | None = None
         self._unread: list[Place] = []
         self._closing = threading.Event()
@@ -60,19 +61,20 @@ class Library:
 
     def refresh(self) -> bool:
         """Look at the folders again; whether anything changed."""
-        with self._lock:
+        with self._scanning:
             before = self._shelf
+            # Readers are not kept waiting while the disk is looked at.
             looked = scan(self._roots(), self._index, patience=PATIENCE)
-            self._unread = looked.unread
-            self._shelf = self._arrange(looked.found)
-            self._fresh_hashes.clear()
+            with self._lock:
+                self._unread = looked.unread
+                self._shelf = self._arrange(looked.found)
+                shelf = self._shelf
             self._forget([*(each.path for each in looked.found), *(place.path for place in looked.unread)])
-            changed = before is None or before.views != self._shelf.views
             if looked.unread and self._reading is None:
                 self._reading = threading.Thread(target=self._read_rest, name="easel-scan", daemon=True)
                 self._reading.start()
         self._hash_rest()
-        return changed
+        return before is None or before.views != shelf.views
 
     def watch(self, tell: Callable[[], None]) -> None:
         """Call `tell` (in the background's thread) when what it read has been added."""
@@ -231,7 +233,7 @@ class Library:
     def _now(self) -> Shelf:
         shelf = self._shelf
         if shelf is None:
-            with self._lock:
+            with self._scanning:
                 if self._shelf is None:
                     self.refresh()
                 shelf = self._shelf
@@ -277,13 +279,15 @@ class Library:
                 log.exception("what was read of new files could not be kept")
             with self._lock:
                 known = self._now().found
-                if not self._unread or len(fresh) * 4 > len(known):
+                arrange = not self._unread or len(fresh) * 4 > len(known)
+                if arrange:
                     here = {each.path for each in known}
                     self._shelf = self._arrange([*known, *(each for each in fresh if each.path not in here)])
                     fresh = []
                 if not self._unread:
                     self._reading = None
-            self._tell()
+            if arrange:
+                self._tell()
         self._hash_rest()
 
     def _models(self, checkpoints: list[Found]) -> list[ModelEntry]:
@@ -347,7 +351,7 @@ class Library:
         except StudioError:
             log.exception("the hash of %s could not be kept", path.name)
         with self._lock:
-            self._fresh_hashes[str(path)] = (sha256, auto_v3)
+            self._fresh_hashes[str(path)] = (old, sha256, auto_v3)
         return True
 
     def _find_found(self, path: Path) -> Found | None:
@@ -357,8 +361,15 @@ class Library:
     def _with_hashes(self) -> Shelf:
         """The shelf with what was hashed meanwhile."""
         with self._lock:
-            known, self._fresh_hashes = self._fresh_hashes, {}
+            fresh, self._fresh_hashes = self._fresh_hashes, {}
             assert self._shelf is not None
+            # A refresh may have found another file at the same place meanwhile.
+            states = {str(each.path): (each.size, each.mtime_ns) for each in self._shelf.found}
+            known = {
+                path: (sha256, auto_v3)
+                for path, (old, sha256, auto_v3) in fresh.items()
+                if states.get(path) == (old.size, old.mtime_ns)
+            }
             self._shelf = self._shelf.with_hashes(known)
             return self._shelf
 

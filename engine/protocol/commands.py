@@ -241,7 +241,7 @@ class SaveStyle(Command[StyleList]):
 
 class ListAdapters(Command[AdapterPage]):
     """A page of adapters. Each word of `query` must occur in name, title, trigger words or tags; best fit first, else
-    by title. `folder` and `family` narrow it; `refresh` has the folders looked at again (in the background)."""
+    by title. `folder` and `family` narrow it; `refresh` looks at the folders again (many new files appear later)."""
 
     name = "list_adapters"
     query: str = ""
@@ -290,7 +290,6 @@ class CompletePrompt(Command[CompletionList]):
 
     name = "complete_prompt"
     prefix: str
-    model: str | None = None
     limit: int = Field(default=12, ge=1, le=50)
 
 

@@ -23,6 +23,7 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.recovery import recover
 from engine.jobs.snapshots import SnapshotStore
 from engine.library.library import Library
+from engine.library.previews import CoverFolder
 from engine.library.styles import StyleFile
 from engine.metrics.registry import Metrics
 from engine.protocol.commands import TokenCount
@@ -36,6 +37,7 @@ from engine.server.answers.library import LibraryAnswers
 from engine.server.answers.pictures import PictureAnswers
 from engine.server.dispatch import Dispatch
 from engine.server.events import EventHub
+from engine.server.gallery import Gallery
 from engine.server.state import StateMachine
 from engine.settings import Settings
 from engine.store.store import open_store
@@ -71,6 +73,8 @@ class Runtime:
             self._lock.release()
             raise
         self.library = Library(settings, self.store.library)
+        self.gallery = Gallery(self.library, self.store, CoverFolder(settings.state_dir / "previews"))
+        self.library.watch(self._library_changed)
         self.styles = StyleFile(settings.data_dir / "styles.csv")
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
@@ -113,6 +117,7 @@ class Runtime:
         try:
             with self.pulse.allow(IMPORT_ALLOWANCE):
                 self.library.refresh()
+                self._follow_library()
                 self.events.publish(LibraryChanged(models=len(self.library.models())))
                 self.state.move("warming", "Loading the image libraries.")
                 # Importing torch takes seconds: the engine answers meanwhile.
@@ -142,6 +147,18 @@ class Runtime:
                 log.exception("housekeeping failed; the next try is tomorrow")
             self._stopping.wait(DAY)
 
+    def _library_changed(self) -> None:
+        """In the thread that looked at the folders."""
+        self._follow_library()
+        self.events.publish(LibraryChanged(models=len(self.library.models()), message="The model folders changed."))
+
+    def _follow_library(self) -> None:
+        """The text index follows at once, so that no search has to wait for it."""
+        try:
+            self.gallery.sync()
+        except StudioError:
+            log.exception("the words of the adapters could not be entered; the next search tries again")
+
     def _hashed(self, name: str) -> None:
         self.events.publish(LibraryChanged(models=len(self.library.models()), message=f"{name} was hashed."))
 
@@ -154,7 +171,7 @@ class Runtime:
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
                 LibraryAnswers(self.library, self.styles, publish).answers(),
-                AdapterAnswers().answers(),
+                AdapterAnswers(self.library, self.gallery, self.store, self._library_changed).answers(),
                 PictureAnswers(AssetStore(settings.state_dir), self.library, self._tokens).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),

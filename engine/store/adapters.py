@@ -126,14 +126,14 @@ class AdapterStore:
         )
         return [PastUse(row["adapter"], row["weight"], row["prompt"], row["position"]) for row in rows]
 
-    def recent_prompts(self, owner: str, limit: int) -> tuple[int, list[str]]:
-        """The owner's newest prompts, and the position of the newest (0 where there is none)."""
+    def recent_prompts(self, owner: str, limit: int) -> list[str]:
+        """The owner's newest prompts."""
         rows = self._db.rows(
-            "SELECT position, prompt FROM images INDEXED BY images_owner "
+            "SELECT prompt FROM images INDEXED BY images_owner "
             "WHERE owner = ? AND deleted_at IS NULL ORDER BY position DESC LIMIT ?",
             (owner, limit),
         )
-        return (rows[0]["position"] if rows else 0), [row["prompt"] for row in rows]
+        return [row["prompt"] for row in rows]
 
     def newest_picture(self, owner: str) -> int:
         """The position of the owner's newest picture; 0 where there is none."""

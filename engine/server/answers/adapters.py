@@ -2,39 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.errors import SpecError
+from engine.library.library import Library
+from engine.protocol.adapters import (
+    AdapterDetails,
+    AdapterPage,
+    CompletionList,
+    StackList,
+    StackReport,
+    SuggestionList,
+)
 from engine.protocol.commands import (
     CheckStack,
-    Command,
     CompletePrompt,
     GetAdapter,
+    ImageFile,
     ListAdapters,
     ListStacks,
     LocatePreview,
     SaveStack,
     SuggestAdapters,
 )
-from engine.protocol.frozen import Frozen
 from engine.server.dispatch import Answers
-
-_COMMANDS = (
-    CheckStack,
-    CompletePrompt,
-    GetAdapter,
-    ListAdapters,
-    ListStacks,
-    LocatePreview,
-    SaveStack,
-    SuggestAdapters,
-)
+from engine.server.gallery import Gallery
+from engine.store.store import Store
 
 
 class AdapterAnswers:
-    """What there is to stack, and what a stack would do."""
+    """What there is to stack, and what a stack would do. `changed` is called after a look at the folders."""
+
+    def __init__(self, library: Library, gallery: Gallery, store: Store, changed: Callable[[], None]) -> None:
+        self._library, self._gallery, self._store, self._changed = library, gallery, store, changed
 
     def answers(self) -> Answers:
         """Command type → method."""
-        return dict.fromkeys(_COMMANDS, self._unbuilt)
+        return {
+            ListAdapters: self.list,
+            GetAdapter: self.get,
+            LocatePreview: self.preview,
+            CheckStack: self.check,
+            SuggestAdapters: self.suggest,
+            CompletePrompt: self.complete,
+            ListStacks: self.stacks,
+            SaveStack: self.save_stack,
+        }
 
-    def _unbuilt(self, command: Command[Frozen]) -> Frozen:
-        raise SpecError("not_built_yet", f"The command {command.name} is not built yet.")
+    def list(self, command: ListAdapters) -> AdapterPage:
+        """A page of adapters, after another look at the folders if asked."""
+        if command.refresh and self._library.refresh():
+            self._changed()
+        return self._gallery.page(
+            command.query,
+            family=command.family,
+            folder=command.folder,
+            limit=command.limit,
+            cursor=command.cursor,
+        )
+
+    def get(self, command: GetAdapter) -> AdapterDetails:
+        """One adapter."""
+        return self._gallery.details(command.adapter_id)
+
+    def preview(self, command: LocatePreview) -> ImageFile:
+        """The picture of an adapter."""
+        return self._gallery.preview(command.adapter_id)
+
+    def check(self, command: CheckStack) -> StackReport:
+        """What of each adapter fits the model."""
+        raise SpecError("not_built_yet", "Match reports are not built yet.", "")
+
+    def suggest(self, command: SuggestAdapters) -> SuggestionList:
+        """Adapters that fit the prompt."""
+        if command.forget:
+            self._gallery.forget(command.owner)
+        return self._gallery.suggestions(command.owner, command.prompt, command.model, command.limit)
+
+    def complete(self, command: CompletePrompt) -> CompletionList:
+        """What the unfinished word may become."""
+        return self._gallery.completions(command.owner, command.prefix, command.limit)
+
+    def stacks(self, command: ListStacks) -> StackList:
+        """The owner's stacks."""
+        return StackList(stacks=tuple(self._store.adapters.stacks(command.owner)))
+
+    def save_stack(self, command: SaveStack) -> StackList:
+        """Keep or delete a stack."""
+        if command.delete:
+            self._store.adapters.delete_stack(command.owner, command.stack.name)
+        else:
+            self._store.adapters.save_stack(command.owner, command.stack)
+        return StackList(stacks=tuple(self._store.adapters.stacks(command.owner)))
