@@ -178,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", default=str(HERE / "work"), help="folder for data, renders and checkpoints")
     docs = HERE.parent / "docs" / "starter-kit"
     parser.add_argument("--docs", default=str(docs), help="the folder for the measurements' pictures")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = as the recipe says")
     parser.add_argument("--only", default="", help="lora, controlnet: the one of this name")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--to", default=str(HERE.parent / "models" / "starter"), help="the model folder")
@@ -193,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         from training.torchvision_fix import declare_missing_operators
 
         declare_missing_operators()
-        torch.set_num_threads(run.recipe.threads or torch.get_num_threads())
+        torch.set_num_threads(options.threads or run.recipe.threads or torch.get_num_threads())
         for name in STEPS if options.step == "all" else [options.step]:
             STEPS[name](run)
     except RecipeError as error:

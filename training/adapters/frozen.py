@@ -69,7 +69,7 @@ def recipe_for_set(recipe: Recipe, key: str) -> Recipe:
     backgrounds = tuple(ground for ground in recipe.data.backgrounds if key != "fluent-ink" or ground != "black")
     data = replace(
         recipe.data, sets=(key,), weights=(1.0,), plain_style=key, backgrounds=backgrounds, coloured_background=0.15,
-        recoloured=0.0, pairs=0.0, unknown_words=0.0,
+        recoloured=0.0, pairs=0.0, unknown_words=0.0, favour=1,
     )  # fmt: skip
     return replace(recipe, data=data)
 
