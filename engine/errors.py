@@ -95,6 +95,8 @@ class AdapterError(StudioError):
         "adapter_damaged",
         "adapter_weight_out_of_range",
         "adapter_blocks_unknown",
+        "adapter_overflow",
+        "adapter_twice",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from engine.jobs.adapters import LentStack
 from engine.jobs.queue import Claim
 from engine.jobs.schedule import class_weight
 from engine.pipeline.context import GenerationContext
@@ -14,12 +15,13 @@ from engine.pipeline.context import GenerationContext
 class RunningPicture:
     """What the worker keeps of a picture.
 
-    `alone` is set after a shared call failed, so that the next failure names its culprit. `counted` is the number of
-    evaluations that the store knows of.
+    `lent` are its adapters, given back when it is over. `alone` is set after a shared call failed, so that the next
+    failure names its culprit. `counted` is the number of evaluations that the store knows of.
     """
 
     claim: Claim
     context: GenerationContext
+    lent: LentStack
     alone: bool = False
     counted: int = 0
     began: float = field(default_factory=time.monotonic)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import gc
 
+from engine.jobs.adapters import AdapterShop, LentStack
 from engine.library.library import Library
 from engine.memory.pool import ModelPool
 from engine.pipeline.model import EmbeddingCache, ModelBundle, open_model
+from engine.pipeline.patching import PatchedComponents
 from engine.protocol.specs import GenerationSpec
 
 
 class Workbench:
     """Holds the leases of the model (and VAE) that the pictures in progress use; one at a time."""
 
-    def __init__(self, pool: ModelPool, library: Library, *, device: str, dtype: str) -> None:
+    def __init__(self, pool: ModelPool, library: Library, shop: AdapterShop, *, device: str, dtype: str) -> None:
         self._pool = pool
         self._library = library
+        self._shop = shop
+        self._patched = PatchedComponents()
         self._device = device
         self._dtype = dtype
         self._bundle: ModelBundle | None = None
@@ -38,8 +42,12 @@ class Workbench:
         self.close()
         entry = self._library.find_model(spec.model)
         vae = self._library.find_vae(spec.vae) if spec.vae else None
-        self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype)
+        self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype, patched=self._patched)
         self._key = (spec.model, spec.vae)
+
+    def stack(self, spec: GenerationSpec, job_id: str) -> LentStack:
+        """The adapters of `spec`, read for the open model. Raises AdapterError, ModelFileError, SpecError."""
+        return self._shop.lend(spec, self.bundle, job_id)
 
     def rest(self) -> None:
         """Nothing is in progress: the leases go back; what the pool keeps is the pool's decision."""

@@ -23,8 +23,9 @@ from engine.jobs.pulse import Pulse
 from engine.jobs.queue import Claim, JobQueue
 from engine.jobs.recovery import resumed_notice
 from engine.jobs.running import RunningPicture
-from engine.jobs.schedule import Group, choose_group
+from engine.jobs.schedule import Group
 from engine.jobs.snapshots import SnapshotStore
+from engine.jobs.turns import Turns
 from engine.jobs.workbench import Workbench
 from engine.metrics.registry import Metrics
 from engine.pipeline.decode import decode
@@ -70,7 +71,7 @@ class Worker(threading.Thread):
         self._publish, self._warm = publish, warm
         self._max_batch, self._snapshot_interval = max_batch, snapshot_interval
         self._pictures: list[RunningPicture] = []
-        self._virtual_time: dict[object, float] = {}
+        self._turns = Turns()
         self._tries: dict[str, int] = {}
         self._stopping = threading.Event()
 
@@ -140,19 +141,24 @@ class Worker(threading.Thread):
 
     def _begin(self, claim: Claim) -> RunningPicture:
         job, index, image_id = claim.job, claim.task.index, claim.task.image_id
-        bundle = self._bench.bundle
-        data = self._snapshots.read(image_id)
-        if data is not None:
-            context = resume(bundle, job.spec, index, data, context_id=image_id, cache=self._bench.embeddings)
-            if context is not None:
-                done = context.evaluations_done
-                self._board.resumed(job.id, done)
-                self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
-                return RunningPicture(claim, context, counted=done)
-        context = begin(bundle, job.spec, index, context_id=image_id, cache=self._bench.embeddings)
-        for notice in context.notices:
+        bundle, cache = self._bench.bundle, self._bench.embeddings
+        lent = self._bench.stack(job.spec, job.id)
+        try:
+            data = self._snapshots.read(image_id)
+            if data is not None:
+                context = resume(bundle, job.spec, index, data, context_id=image_id, cache=cache, stack=lent.stack)
+                if context is not None:
+                    done = context.evaluations_done
+                    self._board.resumed(job.id, done)
+                    self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
+                    return RunningPicture(claim, context, lent, counted=done)
+            context = begin(bundle, job.spec, index, context_id=image_id, cache=cache, stack=lent.stack)
+        except BaseException:
+            lent.close()
+            raise
+        for notice in (*lent.notices, *context.notices):
             self._queue.notice(job.id, notice)
-        return RunningPicture(claim, context, alone=job.id in self._tries)
+        return RunningPicture(claim, context, lent, alone=job.id in self._tries)
 
     # --- advancing -------------------------------------------------------------------------------------------------
 
@@ -161,18 +167,13 @@ class Worker(threading.Thread):
         groups: dict[object, list[RunningPicture]] = {}
         for picture in self._pictures:
             groups.setdefault(picture.group_key, []).append(picture)
-        self._virtual_time = {key: value for key, value in self._virtual_time.items() if key in groups}
-        floor = min(self._virtual_time.values(), default=0.0)
-        for key in groups:
-            self._virtual_time.setdefault(key, floor)
-        chosen = choose_group(
+        chosen = self._turns.choose(
             [
                 Group(key, max(p.weight for p in members), min(p.claim.job.created_at for p in members))
                 for key, members in groups.items()
             ],
-            self._virtual_time,
+            self._bench.bundle.switch_seconds,
         )
-        self._virtual_time[chosen.key] += 1.0 / chosen.weight
         self._advance(groups[chosen.key])
 
     def _advance(self, group: list[RunningPicture]) -> None:
@@ -258,14 +259,13 @@ class Worker(threading.Thread):
         self._count(picture)
         with self._metrics.stage("save"):
             view = self._finisher.save(picture, image)
-        self._pictures.remove(picture)
+        self._let_go(picture)
         self._metrics.picture(view.seconds or 0.0, picture.context.steps)
         self._publish(
             JobProgressed(
                 owner=picture.owner, job_id=picture.job_id, progress=self._board.saved(picture.job_id, picture.index)
             )
         )
-        self._previewer.forget(picture)
         self._tries.pop(picture.job_id, None)
         self._queue.saved(picture.job_id, picture.index)
 
@@ -281,6 +281,7 @@ class Worker(threading.Thread):
 
     def _let_go(self, picture: RunningPicture) -> None:
         self._pictures.remove(picture)
+        picture.lent.close()
         self._previewer.forget(picture)
 
     def _guard(self, claims: Sequence[Claim], act: Callable[[], None]) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from engine.adapters.plan import NO_CHANGES, PatchPlan
+from engine.adapters.stack import AdapterStack
 from engine.errors import GenerationError
 from engine.pipeline.lengths import TextRows
 from engine.pipeline.snapshot import SNAPSHOT_SCHEMA, ContextSnapshot, recipe_digest
@@ -84,6 +86,7 @@ class GenerationContext:
         first: index of the first used entry of `scheduler.timesteps`.
         evaluations_done, evaluations_total: UNet calls; a second-order step needs two.
         notices: what encoding decided by itself.
+        stack: the adapters of its job; None where there are none.
     """
 
     id: str
@@ -106,6 +109,7 @@ class GenerationContext:
     first: int = 0
     evaluations_done: int = 0
     notices: tuple[Notice, ...] = ()
+    stack: AdapterStack | None = None
 
     def __post_init__(self) -> None:
         self._times: list[float] = self.scheduler.timesteps.tolist()
@@ -135,6 +139,22 @@ class GenerationContext:
         return self.steps * self.evaluations_done // max(1, self.evaluations_total)
 
     @property
+    def fraction(self) -> float:
+        """Where in its steps it is: 0.0 before the first, below 1.0 in the last."""
+        return self.evaluations_done / max(1, self.evaluations_total)
+
+    @property
+    def unet_plan(self) -> PatchPlan:
+        """What its adapters do to the UNet in the next step."""
+        return self.stack.plan(self.fraction) if self.stack is not None else NO_CHANGES
+
+    @property
+    def recipe(self) -> str:
+        """What must be the same for a snapshot of it to go on."""
+        sources = self.stack.sources if self.stack is not None else ()
+        return recipe_digest(self.spec, self.seed, self.model, sources)
+
+    @property
     def key(self) -> ExecutionKey:
         """With whom this picture may share a UNet call, now."""
         return ExecutionKey(
@@ -142,6 +162,7 @@ class GenerationContext:
             height=int(self.latents.shape[2]),
             width=int(self.latents.shape[3]),
             dtype=str(self.dtype).removeprefix("torch."),
+            adapters=self.stack.signature(self.fraction) if self.stack is not None else "",
             pinned=self.text.length if self.spec.repeatable else 0,
         )
 
@@ -200,7 +221,7 @@ class GenerationContext:
                 tensors["start.mask"] = self.start.mask.detach().cpu().contiguous().clone()
         tree = {
             "schema": SNAPSHOT_SCHEMA,
-            "recipe": recipe_digest(self.spec, self.seed, self.model),
+            "recipe": self.recipe,
             "index": self.index,
             "seed": self.seed,
             "evaluations_done": self.evaluations_done,

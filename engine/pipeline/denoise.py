@@ -39,7 +39,8 @@ def tick(
 ) -> None:
     """Advance every context by one evaluation, all of them in one UNet call.
 
-    Each context keeps its own timestep, embeddings, guidance and scheduler; they share an ExecutionKey.
+    Each context keeps its own timestep, embeddings, guidance and scheduler; they share an ExecutionKey, and with it the
+    weights that the UNet carries during the call.
 
     Args:
         should_stop: asked between the UNet's blocks.
@@ -58,6 +59,7 @@ def tick(
         raise ValueError("these contexts may not share a UNet call")
     if pad_to is None and contexts[0].spec.repeatable:
         pad_to = PINNED_ROWS
+    bundle.carry_unet(contexts[0].unet_plan)
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]
         call = _merged(asked, bundle)

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from engine.adapters.plan import NO_CHANGES
+from engine.adapters.stack import AdapterStack
 from engine.conditioning.encode import Conditioning, encode
 from engine.conditioning.grammar import parse
 from engine.pipeline.context import GenerationContext, LatentStart
@@ -28,11 +30,15 @@ def begin(
     context_id: str,
     cache: EmbeddingCache | None = None,
     start: LatentStart | None = None,
+    stack: AdapterStack | None = None,
 ) -> GenerationContext:
     """Picture `index` of a resolved spec, before its first step; its seed is the spec's plus `index`.
 
+    Args:
+        stack: the spec's adapters, read for this model; whoever reads them closes them.
+
     Raises:
-        SpecError: what the prompt or the sampler is refused for.
+        SpecError: what the prompt or the sampler is refused for. AdapterError: the adapters overflow the text encoder.
     """
     steps, guidance = _needed(spec.steps, "steps"), _needed(spec.guidance, "guidance")
     sampler_id, schedule_id = _needed(spec.sampler, "sampler"), spec.schedule or "automatic"
@@ -45,7 +51,7 @@ def begin(
         scheduler.set_begin_index(first)
     generator = torch.Generator("cpu").manual_seed(seed)
     noise = _noise(bundle, spec, generator)
-    text, added, notices = _conditions(bundle, spec, guided=_is_guided(bundle, guidance), cache=cache)
+    text, added, notices = _conditions(bundle, spec, guided=_is_guided(bundle, guidance), cache=cache, stack=stack)
     context = GenerationContext(
         id=context_id,
         spec=spec,
@@ -66,6 +72,7 @@ def begin(
         noise=noise if start is not None and start.mask is not None else None,
         first=first,
         notices=notices,
+        stack=stack,
     )
     if sampler(sampler_id).seeded:
         scheduler.noise_sampler = PictureNoise(scheduler, context.latents, seed)
@@ -80,15 +87,18 @@ def resume(
     *,
     context_id: str,
     cache: EmbeddingCache | None = None,
+    stack: AdapterStack | None = None,
 ) -> GenerationContext | None:
     """The context that `snapshot` was taken of, to go on bit for bit.
 
-    Returns None where the snapshot is damaged, or of another spec, model or version: the picture begins anew then.
+    Returns None where the snapshot is damaged, or of another spec, model, adapter file or version: the picture begins
+    anew then.
     """
     try:
         if isinstance(snapshot, bytes):
             snapshot = ContextSnapshot.from_bytes(snapshot)
-        if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key):
+        sources = stack.sources if stack is not None else ()
+        if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key, sources):
             return None
         start = None
         if "start.latents" in snapshot.tensors:
@@ -97,7 +107,7 @@ def resume(
                 int(snapshot.tree["start_step"]),
                 snapshot.tensors.get("start.mask"),
             )
-        context = begin(bundle, spec, index, context_id=context_id, cache=cache, start=start)
+        context = begin(bundle, spec, index, context_id=context_id, cache=cache, start=start, stack=stack)
         context.take_up(snapshot)
     except (SnapshotUnusableError, KeyError):
         return None
@@ -152,13 +162,18 @@ def _on_device(start: LatentStart | None, device: torch.device) -> LatentStart |
 
 
 def _conditions(
-    bundle: ModelBundle, spec: GenerationSpec, *, guided: bool, cache: EmbeddingCache | None
+    bundle: ModelBundle,
+    spec: GenerationSpec,
+    *,
+    guided: bool,
+    cache: EmbeddingCache | None,
+    stack: AdapterStack | None,
 ) -> tuple[TextRows, dict[str, torch.Tensor], tuple[Notice, ...]]:
     """Embeddings and added conditions of all rows, and what encoding decided by itself."""
-    positive = _encoded(bundle, spec, spec.prompt, cache)
+    positive = _encoded(bundle, spec, spec.prompt, cache, stack)
     rows = [positive]
     if guided:
-        rows.insert(0, _negative(bundle, spec, positive, cache))
+        rows.insert(0, _negative(bundle, spec, positive, cache, stack))
     text = join([TextRows(row.embeds.to(bundle.device, bundle.dtype)) for row in rows])
     added: dict[str, torch.Tensor] = {}
     if bundle.is_xl:
@@ -174,21 +189,29 @@ def _conditions(
 
 
 def _negative(
-    bundle: ModelBundle, spec: GenerationSpec, positive: Conditioning, cache: EmbeddingCache | None
+    bundle: ModelBundle,
+    spec: GenerationSpec,
+    positive: Conditioning,
+    cache: EmbeddingCache | None,
+    stack: AdapterStack | None,
 ) -> Conditioning:
     text = spec.negative_prompt or ""
     if bundle.is_xl and bundle.zeros_for_empty and not text.strip() and positive.pooled is not None:
         # As diffusers' `force_zeros_for_empty_prompt`; SDXL was trained with zeros for "no prompt".
         return Conditioning(torch.zeros_like(positive.embeds), torch.zeros_like(positive.pooled), 0)
-    return _encoded(bundle, spec, text, cache)
+    return _encoded(bundle, spec, text, cache, stack)
 
 
-def _encoded(bundle: ModelBundle, spec: GenerationSpec, text: str, cache: EmbeddingCache | None) -> Conditioning:
+def _encoded(
+    bundle: ModelBundle, spec: GenerationSpec, text: str, cache: EmbeddingCache | None, stack: AdapterStack | None
+) -> Conditioning:
     clip_skip = spec.clip_skip or 1
-    key = (bundle.text_key, clip_skip, text, spec.prompt_syntax, str(bundle.dtype))
+    carried = stack.text_signature() if stack is not None else ""
+    key = (bundle.text_key, carried, clip_skip, text, spec.prompt_syntax, str(bundle.dtype))
     found = cache.get(key) if cache is not None else None
     if found is not None:
         return found
+    bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
     parsed = parse(text, spec.prompt_syntax)
     made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip)
     told = set(parsed.notices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +13,14 @@ from typing import Any
 
 import torch
 
+from engine.adapters.modules import Targets, targets_of
+from engine.adapters.plan import PatchPlan
 from engine.conditioning.encode import Conditioning
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.loading.loader import ComponentKey, component_key, load_component, nbytes
 from engine.memory.cache import ByteCache
 from engine.memory.pool import Lease, ModelPool
+from engine.pipeline.patching import PatchedComponents
 from engine.pipeline.stop import unet_points, vae_points
 
 EMBEDDING_BYTES = 256 * 1024**2
@@ -39,6 +43,8 @@ class ModelBundle:
         scheduler_config: the model's own scheduler settings.
         zeros_for_empty: SDXL: an empty negative prompt is zeros, not the encoded empty text.
         vae_facts: what was learnt about the VAE (its decode precision, its preview), kept by the pool.
+        patched: the keeper of the weights that adapters change; whoever leases the components next shares it.
+        switch_seconds: how long the last move of the UNet's weights to another stack took; 0.0 before the first.
     """
 
     model_key: str
@@ -56,6 +62,29 @@ class ModelBundle:
     vae_facts: dict[str, Any] = field(default_factory=dict)
     pool: ModelPool | None = None
     leases: list[Lease[Any]] = field(default_factory=list)
+    patched: PatchedComponents = field(default_factory=PatchedComponents)
+    switch_seconds: float = 0.0
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The modules that adapters can change."""
+        family = getattr(self.family, "id", "")
+        return targets_of({"unet": self.unet, **self._text_components}, family=family)
+
+    @property
+    def _text_components(self) -> dict[str, Any]:
+        return dict(zip(("text_encoder", "text_encoder_2"), self.text_encoders, strict=False))
+
+    def carry_unet(self, plan: PatchPlan) -> None:
+        """Let the UNet's weights carry exactly this plan. Raises AdapterError; nothing has changed then."""
+        began = time.perf_counter()
+        if self.patched.of("unet", self.unet).move_to(plan).layers:
+            self.switch_seconds = time.perf_counter() - began
+
+    def carry_text(self, plan: PatchPlan) -> None:
+        """The same for the text encoders."""
+        for component, module in self._text_components.items():
+            self.patched.of(component, module).move_to(plan)
 
     @property
     def is_xl(self) -> bool:
@@ -122,12 +151,14 @@ def open_model(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = torch.float32,
+    patched: PatchedComponents | None = None,
 ) -> ModelBundle:
     """Lease every component of a model, loading what is not there yet; `close()` gives them back.
 
     Args:
         vae_entry: the VAE to decode with, in place of the model's own.
         dtype: of the weights, or its name; a VAE that is known to overflow in float16 stays in float32.
+        patched: who knows what the pool's components carry; needed wherever the pool outlives the bundle.
 
     Raises:
         ModelFileError: a file cannot be used. OutOfMemoryError: the pool has no room. Nothing stays leased then.
@@ -159,6 +190,7 @@ def open_model(
         vae_facts=pool.facts(vae_key),
         pool=pool,
         leases=list(leases.values()),
+        patched=patched if patched is not None else PatchedComponents(),
     )
 
 

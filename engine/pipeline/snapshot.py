@@ -46,12 +46,16 @@ class ContextSnapshot:
         return cls(tensors, tree)
 
 
-def recipe_digest(spec: GenerationSpec, seed: int, model: str) -> str:
-    """What must be the same for a snapshot to go on: everything that decides the picture."""
+def recipe_digest(spec: GenerationSpec, seed: int, model: str, adapters: tuple[str, ...] = ()) -> str:
+    """What must be the same for a snapshot to go on: everything that decides the picture.
+
+    Args:
+        adapters: the adapters' files and their states; the spec only names them.
+    """
     fields = {
         name: value
         for name, value in spec.model_dump(mode="json", by_alias=True).items()
         if name not in ("seed", "count", "batch_size", "output", "styles", "on_missing")
     }
-    text = json.dumps([fields, seed, model], sort_keys=True)
+    text = json.dumps([fields, seed, model, *adapters], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StudioError
+from engine.jobs.adapters import AdapterShop
 from engine.jobs.finishing import Finisher
 from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
@@ -38,9 +40,11 @@ class Workshop:
         self._library = runtime.library
         self._device = pick_device(torch, settings.engine.device)
         runtime.state.device = device_in_words(torch, self._device)
+        pool = ModelPool(pool_bytes(settings.memory.pool_gb))
         self._bench = Workbench(
-            ModelPool(pool_bytes(settings.memory.pool_gb)),
+            pool,
             runtime.library,
+            AdapterShop(pool, runtime.store, partial(runtime.library.path_of, "adapter")),
             device=self._device,
             dtype=pick_dtype(torch, settings.engine.dtype, self._device),
         )
