@@ -33,7 +33,10 @@ def parse(name: str) -> Spelling | None:
     if (split := split_dotted(rest)) is None:
         return None
     module, suffix = split
-    return _spelling(components, module.removesuffix(".processor"), suffix, name)
+    module = module.removesuffix(".processor")
+    if module.endswith(".to_out") and components[0] == "unet":
+        module += ".0"
+    return _spelling(components, module, suffix, name)
 
 
 def _spelling(components: tuple[str, ...], module: str, suffix: str, name: str) -> Spelling:
