@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from engine.protocol.adapters import NamedStack
 from engine.protocol.commands import Style
 from engine.protocol.seed import GenerationRequest
 from engine.protocol.specs import GenerationSpec
-from webui.api import assets, events, history, jobs, library, machine, openapi, pictures, seed
+from webui.api import adapters, assets, events, history, jobs, library, machine, openapi, pictures, seed
 from webui.api.failures import add_failures
 from webui.api.static_files import OwnFiles
 from webui.context import WebContext
@@ -29,7 +30,10 @@ VERSION = "0.1.0"
 _BODIES = (
     GenerationSpec,
     GenerationRequest,
+    NamedStack,
     Style,
+    adapters.StackRequest,
+    adapters.SuggestRequest,
     library.TokenRequest,
     history.ImageIds,
     history.Mark,
@@ -59,7 +63,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.web = context
     app.state.thumbs = Thumbs(context.settings.state_dir / "thumbs")
     add_failures(app)
-    for module in (jobs, events, library, history, assets, pictures, machine, seed, openapi):
+    for module in (jobs, events, adapters, library, history, assets, pictures, machine, seed, openapi):
         app.include_router(module.router)
     app.router.routes.append(OwnFiles(STATIC_DIR))
     documents: dict[str, Any] = {}

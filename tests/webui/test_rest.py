@@ -192,7 +192,7 @@ def test_what_can_be_chosen_is_listed(studio: RunningStudio) -> None:
     assert studio.http.get("/api/v1/models?refresh=true").status_code == 200
     samplers = studio.http.get("/api/v1/samplers").json()["samplers"]
     assert all(sampler["schedules"] for sampler in samplers)
-    for path in ("adapters", "controlnets", "files?kind=vae"):
+    for path in ("controlnets", "files?kind=adapter", "files?kind=vae"):
         assert "files" in studio.http.get(f"/api/v1/{path}").json()
 
 
