@@ -75,7 +75,9 @@ def read_header(path: Path) -> Header:
 def _check_length(path: Path, start: bytes, length: int, size: int) -> None:
     if size == 0:
         raise ModelFileError("model_file_truncated", f"{path.name} is empty.", "Fetch the file again.")
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+    # Looked at only where the length cannot be one: lengths may well begin with the byte that pickles begin with.
+    impossible = length > HEADER_LIMIT or len(start) < 8
+    if impossible and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
         raise not_a_model(path, "it is a pickle with the ending .safetensors")
     if len(start) < 8:
         raise not_a_model(path, "it is too short to be one")

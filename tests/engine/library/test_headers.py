@@ -118,6 +118,15 @@ def test_overlapping_tensors(tmp_path: Path) -> None:
     assert "overlap" in refusal(path).message
 
 
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x480, 0x1080])
+def test_a_header_whose_length_begins_like_a_pickle(length: int, tmp_path: Path) -> None:
+    """One in 32 files has such a length."""
+    text = json.dumps({"a": entry()}).encode()
+    path = file_with(tmp_path / "it.safetensors", text + b" " * (length - len(text)), bytes(8))
+    assert path.read_bytes()[0] == 0x80
+    assert list(read_header(path).tensors) == ["a"]
+
+
 def test_a_pickle_by_another_name(tmp_path: Path) -> None:
     path = tmp_path / "renamed.safetensors"
     torch.save({"a": torch.zeros(2)}, path)
@@ -148,3 +157,11 @@ def test_what_is_accepted_is_what_safetensors_accepts(tmp_path: Path, data: st.D
     except SafetensorError:
         # Some more than Easel's check, such as types that only it knows: the loader maps this error too.
         return
+
+
+def test_a_header_whose_length_starts_like_a_pickle_is_read(tmp_path: Path) -> None:
+    """Headers are padded to eight bytes, so one in 32 has a length whose first byte is 0x80."""
+    for extra in range(0, 256, 8):
+        path = tmp_path / f"{extra}.safetensors"
+        save_file({"a": torch.zeros(2)}, path, metadata={"note": "x" * extra})
+        assert read_header(path).tensors["a"].shape == (2,)
