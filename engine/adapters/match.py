@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from engine.adapters.keys import DIALECTS
-from engine.adapters.keys.spelling import Spelling
+from engine.adapters.keys.spelling import Spelling, split_dotted
 from engine.adapters.keys.table import name_table
 from engine.adapters.kinds.parts import Damaged, Incomplete, Misfit, Parts
 from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
@@ -179,7 +179,8 @@ def _spelling(name: str) -> Spelling | None:
 
 def _unspelt(name: str) -> Loose:
     foreign = next((title for prefix, title in _FOREIGN.items() if name.startswith(prefix)), "")
-    return Loose(name, name, "", "family" if foreign else "unknown", foreign)
+    split = split_dotted(name)
+    return Loose(name, split[0] if split else name, "", "family" if foreign else "unknown", foreign)
 
 
 def _absent(name: str, spelling: Spelling, targets: Targets) -> Loose:

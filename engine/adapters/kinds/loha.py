@@ -81,7 +81,7 @@ def read(parts: Parts, target: TargetModule) -> ModulePatch:
 def _half(parts: Parts, side: str) -> Half:
     a, b, core = parts.get(f"hada_w{side}_a"), parts.get(f"hada_w{side}_b"), parts.tensors.get(f"hada_t{side}")
     said = f"w{side}_a is {times(a.shape)}, w{side}_b is {times(b.shape)}"
-    agree(a.dim() >= 2 and b.dim() >= 2, f"{said}, which are no matrices")
+    agree(a.dim() >= 2 and b.dim() >= 2 and b.shape[0] > 0, f"{said}, which are no matrices")
     if core is None:
         agree(a.numel() == a.shape[0] * b.shape[0], f"the ranks differ: {said}")
     else:

@@ -116,7 +116,7 @@ def _factor(parts: Parts, side: str) -> Factor:
     a, b = parts.get(f"lokr_w{side}_a"), parts.get(f"lokr_w{side}_b")
     core = parts.tensors.get("lokr_t2") if side == "2" else None
     said = f"w{side}_a is {times(a.shape)}, w{side}_b is {times(b.shape)}"
-    agree(a.dim() >= 2 and b.dim() >= 2, f"{said}, which are no matrices")
+    agree(a.dim() >= 2 and b.dim() >= 2 and b.shape[0] > 0, f"{said}, which are no matrices")
     if core is None:
         agree(a.numel() == a.shape[0] * b.shape[0], f"the ranks differ: {said}")
     else:

@@ -84,6 +84,7 @@ def read(parts: Parts, target: TargetModule) -> ModulePatch:
     if target.kind not in ("linear", "conv"):
         raise Misfit(f"the model has a {target.kind} layer there")
     rank = down.shape[0]
+    agree(rank > 0, "its rank is 0")
     said = f"up is {times(up.shape)}, down is {times(down.shape)}"
     if mid is None:
         agree(up.shape[1] == rank and up.numel() == up.shape[0] * rank, f"the ranks differ: {said}")
