@@ -10,12 +10,23 @@ from hypothesis import strategies as st
 
 from engine.errors import SpecError
 from engine.protocol.library import ModelDefaults, ModelView, SamplerView, ScheduleView
-from engine.protocol.specs import GenerationSpec, OutputOptions
+from engine.protocol.specs import AdapterRef, GenerationSpec, OutputOptions
 from webui.components import form as forms
 from webui.components.form import FIELDS, form_from_defaults, form_from_spec, spec_from_form
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.none() | st.text("abcdefghij_+0123456789", min_size=1, max_size=12)
+fractions = st.floats(0, 1)
+adapters = st.builds(
+    AdapterRef,
+    name=words,
+    unet_weight=st.floats(-10, 10),
+    text_weight=st.none() | st.floats(-10, 10),
+    enabled=st.booleans(),
+    start=fractions,
+    end=fractions,
+    blocks=st.just(()) | st.lists(fractions, min_size=17, max_size=17).map(tuple),
+)
 specs = st.builds(
     GenerationSpec,
     prompt=words,
@@ -35,6 +46,7 @@ specs = st.builds(
     styles=st.lists(st.text("abc ", min_size=1, max_size=8), max_size=3).map(tuple),
     prompt_syntax=st.sampled_from(["a1111", "compel"]),
     repeatable=st.booleans(),
+    adapters=st.lists(adapters, max_size=3).map(tuple),
     output=st.builds(
         OutputOptions, format=st.sampled_from(["png", "webp", "jpeg"]), quality=st.integers(1, 100), name_pattern=names
     ),
@@ -71,6 +83,18 @@ def test_a_field_that_cannot_be_read_is_named(field: str, value: Any) -> None:
         spec_from_form({"prompt": "a cat", field: value})
     assert caught.value.code == "bad_request"
     assert field in caught.value.message
+
+
+@pytest.mark.parametrize("value", ["[", '"words"', '{"name": "a"}', '[{"nome": "a"}]', "[1]"])
+def test_a_stack_that_cannot_be_read_is_told(value: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec_from_form({"prompt": "a cat", "adapters": value})
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("value", [None, "", "[]"])
+def test_an_empty_stack_is_no_adapters(value: str | None) -> None:
+    assert spec_from_form({"prompt": "a cat", "adapters": value}).adapters == ()
 
 
 def test_values_of_extensions_travel_under_their_id() -> None:

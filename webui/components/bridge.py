@@ -19,7 +19,7 @@ import gradio as gr
 from engine.errors import StudioError
 
 # What the page script may tell: the form's own script events. Each is an event of the bridge component.
-SIGNALS: tuple[str, ...] = ("attach", "recall", "example", "remedy", "library", "picture")
+SIGNALS: tuple[str, ...] = ("attach", "recall", "example", "remedy", "library", "picture", "spec")
 
 _ON_LOAD = """
 const signals = SIGNALS;

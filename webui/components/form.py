@@ -5,6 +5,7 @@ A form is a mapping from the names in FIELDS to what the widgets hold; extension
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ FIELDS: tuple[str, ...] = (
     "name_pattern",
     "prompt_syntax",
     "repeatable",
+    "adapters",
 )
 DEFAULT_FIELDS: tuple[str, ...] = ("width", "height", "steps", "guidance", "sampler", "schedule", "clip_skip")
 OUTPUT_FIELDS: tuple[str, ...] = ("format", "quality", "name_pattern")
@@ -51,7 +53,7 @@ def spec_from_form(form: Mapping[str, Any], ext: Mapping[str, Any] | None = None
     fields: dict[str, Any] = {}
     output: dict[str, Any] = {}
     for name in FIELDS:
-        value = _clean(name, form.get(name))
+        value = _adapters(form.get(name)) if name == "adapters" else _clean(name, form.get(name))
         if value is None:
             continue
         if name in OUTPUT_FIELDS:
@@ -73,6 +75,8 @@ def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
         value = getattr(spec.output if name in OUTPUT_FIELDS else spec, name)
         if name == "styles":
             value = list(value)
+        if name == "adapters":
+            value = json.dumps([ref.model_dump(mode="json") for ref in value], ensure_ascii=False)
         if name == "seed" and value is not None:
             value = str(value)
         if value is not None:
@@ -143,6 +147,19 @@ def _clean(name: str, value: Any) -> Any:
     if name in WHOLE_NUMBERS and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _adapters(value: Any) -> list[Any] | None:
+    """The rows of the adapter stack, which the page script keeps as JSON text."""
+    if not value:
+        return None
+    try:
+        rows = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        rows = None
+    if not isinstance(rows, list):
+        raise SpecError("bad_request", "The adapter stack cannot be read.", "Reload the page and try again.")
+    return rows
 
 
 def _seed(value: Any) -> Any:

@@ -132,6 +132,13 @@ class GenerationForm:
         await call(SetValue(owner=owner, key=FORM_KEY, value={**form, "ext": ext}))
         return Reply(messages=({"kind": "submitted", "job": job.model_dump(mode="json", by_alias=True)},))
 
+    async def tell_spec(self, data: Any, *rest: Any) -> Reply:
+        """Tell the page script the spec that the form makes; it answers the question numbered `data["ask"]`."""
+        values = rest[:-1]
+        spec = forms.spec_from_form(self._form(values), self._ext(values))
+        message = {"kind": "spec", "ask": (data or {}).get("ask"), "spec": spec.model_dump(mode="json", by_alias=True)}
+        return Reply(messages=(message,))
+
     async def recall(self, data: Any, *rest: Any) -> Reply:
         """Take over a picture's spec (from the stage, the history or a dropped picture)."""
         request = rest[-1]
@@ -309,6 +316,8 @@ def _form_message(models: ModelList, view: ModelView | None) -> dict[str, Any]:
         "folders": list(models.folders),
         "problems": [f"{model.title}: {model.problem}" for model in models.models if model.problem],
         "examples": list(view.examples) if view else [],
+        "model": view.id if view else None,
+        "family": view.family if view else "",
     }
 
 

@@ -15,6 +15,9 @@ LIVE_ELEMENTS: tuple[str, ...] = (
     "easel-empty-models",
     "easel-drop",
     "easel-history",
+    "easel-stack",
+    "easel-adapters",
+    "easel-glance",
 )
 
 

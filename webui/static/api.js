@@ -15,6 +15,23 @@ export async function signal(kind, data = null) {
   (await bridge).send(kind, data);
 }
 
+let asks = 0;
+const questions = new Map();
+
+// What the form asks for, as a spec; a field that cannot be read is told to the person, and nothing is answered.
+export function specOfForm() {
+  const number = ++asks;
+  return new Promise((resolve) => {
+    questions.set(number, resolve);
+    signal("spec", { ask: number });
+  });
+}
+
+export function answerSpec({ ask: number, spec }) {
+  questions.get(number)?.(spec);
+  questions.delete(number);
+}
+
 // A request to /api/v1; an error is shown (unless `quiet`) and thrown with its code.
 async function ask(method, path, { params = {}, body = null, quiet = false } = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
@@ -39,11 +56,20 @@ async function ask(method, path, { params = {}, body = null, quiet = false } = {
 
 const id = encodeURIComponent;
 export const api = {
-  cancelJob: (job) => ask("DELETE", `jobs/${id(job)}`),
+  cancelJob: (job, options) => ask("DELETE", `jobs/${id(job)}`, options),
   skipPicture: (job, image) => ask("DELETE", `jobs/${id(job)}`, { params: { image } }),
   searchHistory: (params, options) => ask("GET", "history", { params, ...options }),
   deletePictures: (ids) => ask("POST", "history/delete", { body: { image_ids: ids } }),
   restorePictures: (ids) => ask("POST", "history/restore", { body: { image_ids: ids } }),
   markPicture: (image, favourite) => ask("PATCH", `history/${id(image)}`, { body: { favourite } }),
   rebuildHistory: () => ask("POST", "history/rebuild"),
+  submitJob: (spec, options) => ask("POST", "jobs", { params: { priority: "high" }, body: spec, ...options }),
+  listAdapters: (params, options) => ask("GET", "adapters", { params, ...options }),
+  getAdapter: (adapter, options) => ask("GET", `adapters/${id(adapter)}`, options),
+  checkStack: (body, options) => ask("POST", "adapters/report", { body, ...options }),
+  suggestAdapters: (body, options) => ask("POST", "adapters/suggest", { body, ...options }),
+  complete: (params, options) => ask("GET", "completions", { params, ...options }),
+  listStacks: (options) => ask("GET", "stacks", options),
+  saveStack: (body) => ask("PUT", "stacks", { body }),
+  deleteStack: (name) => ask("DELETE", "stacks", { params: { name } }),
 };

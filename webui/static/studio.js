@@ -1,13 +1,18 @@
 // The page script. It keeps one WebSocket to the studio and draws everything that lives: Gradio holds the form, no more.
 
-import { attachBridge, bridgeReady, signal } from "./api.js";
+import "./adapter_gallery.js";
+import { answerSpec, attachBridge, bridgeReady, signal } from "./api.js";
 import { applyTheme } from "./bar.js";
+import { completePrompts } from "./completion.js";
 import { formChanged, watchDrops } from "./form.js";
+import "./glance.js";
 import "./history.js";
 import { live } from "./live.js";
 import { applyScaling, showTab } from "./pictures.js";
 import "./queue.js";
 import { say } from "./say.js";
+import { stack } from "./stack.js";
+import "./stack_panel.js";
 import { cancelJob, stage } from "./stage.js";
 
 // Messages of the Python handlers, see webui/components/bridge.py.
@@ -25,6 +30,7 @@ const MESSAGES = {
     document.documentElement.dataset.easelForm = "attached";
     formChanged(message);
   },
+  spec: answerSpec,
   unattached: () => {
     attached = false;
   },
@@ -78,6 +84,8 @@ window.easel = {
   attachBridge,
   signal,
   say,
+  attachStack: (write, text) => stack.attach(write, text),
+  readStack: (text) => stack.read(text),
   seedOnStage: () => stage()?.seed() ?? null,
 };
 window.dispatchEvent(new Event("easel:ready"));
@@ -85,6 +93,7 @@ window.dispatchEvent(new Event("easel:ready"));
 applyTheme();
 applyScaling();
 document.addEventListener("keydown", onKey, { capture: true });
+completePrompts();
 watchDrops(() => visible(generateButton()));
 live.addEventListener("engine", attachForm);
 live.addEventListener("library", () => attached && signal("library"));

@@ -111,9 +111,14 @@ function facts(image) {
     ["Seed", image.seed],
     ["Clip skip", spec.clip_skip > 1 ? spec.clip_skip : null],
     ["VAE", spec.vae],
+    ["Adapters", spec.adapters?.filter((ref) => ref.enabled).map(adapterWords).join(", ")],
     ["Styles", spec.styles?.join(", ")],
     ["Made in", image.seconds ? `${image.seconds.toFixed(1)} s` : null],
     ["File", image.name],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "");
   return h("dl", { class: "easel-settings-list" }, ...rows.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: String(value) })]));
+}
+
+function adapterWords({ name, unet_weight: unet, text_weight: text }) {
+  return text === null || text === undefined || text === unet ? `${name} ${unet}` : `${name} ${unet} / ${text}`;
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from webui.components.adapter_stack import adapter_stack
 from webui.components.generation_form import GenerationForm
 from webui.components.live import live
 from webui.components.model_picker import ModelPicker, model_picker
@@ -34,6 +35,7 @@ def build(context: TabContext) -> None:
             live("easel-stage", elem_id="easel-stage-block")
             live("easel-queue", elem_id="easel-queue-block")
         with gr.Column(elem_id="easel-settings-area", elem_classes="easel-card"):
+            stack = adapter_stack()
             picker = model_picker()
             samplers = sampler_picker()
             size = size_picker()
@@ -45,6 +47,7 @@ def build(context: TabContext) -> None:
         **vars(size),
         **vars(seed),
         **vars(more),
+        **vars(stack),
         "prompt": box.prompt,
         "negative_prompt": box.negative_prompt,
         "model": picker.model,
@@ -78,6 +81,7 @@ def _wire(
     page.on_signal("library", form.library_changed, form.inputs, form.outputs)
     page.on_signal("recall", form.recall, form.inputs, form.outputs)
     page.on_signal("picture", form.read_picture, form.inputs, form.outputs)
+    page.on_signal("spec", form.tell_spec, form.inputs)
     page.on_signal("remedy", form.remedy, form.inputs, form.outputs)
     page.on_signal("example", lambda prompt, request: str(prompt), (), (box.prompt,))
     page.on(box.generate.click, form.generate, form.inputs, errors_as="refused")

@@ -1,0 +1,44 @@
+// <easel-glance>: the newest picture, small, where the stage is out of sight; and a button that makes the next.
+
+import { h, onceAFrame, pictureUrl } from "./dom.js";
+import { finished, live } from "./live.js";
+import { stage } from "./stage.js";
+import { openViewer } from "./viewer.js";
+
+class Glance extends HTMLElement {
+  connectedCallback() {
+    if (!this.frame) this.build();
+    this.redraw ??= onceAFrame(() => this.draw());
+    live.addEventListener("jobs", this.redraw);
+    this.draw();
+  }
+
+  disconnectedCallback() {
+    live.removeEventListener("jobs", this.redraw);
+  }
+
+  build() {
+    this.frame = h("div", { class: "easel-glance-frame" });
+    this.words = h("p", { class: "easel-hint", role: "status" });
+    // The form's own button, so that it does exactly the same.
+    const generate = h("button", { type: "button", class: "easel-tool easel-wide easel-strong", text: "Generate", title: "With the prompt and settings of Text to image", onclick: () => document.querySelector("button#easel-generate, #easel-generate button")?.click() });
+    this.append(h("section", { class: "easel-glance easel-card", "aria-label": "Newest picture" }, this.frame, h("div", { class: "easel-glance-line" }, this.words, generate)));
+  }
+
+  draw() {
+    const running = live.active().find((job) => job.status === "running") ?? live.active()[0];
+    const preview = running ? [...(live.previews.get(running.id)?.values() ?? [])].at(-1) : null;
+    const image = live.newestFirst().flatMap((job) => [...job.images].reverse()).find((one) => !live.deleted.has(one.id));
+    const failed = live.newestFirst()[0];
+    const source = preview ?? (image ? pictureUrl(image) : "");
+    if (this.source !== source) {
+      this.source = source;
+      const picture = source ? h("img", { src: source, alt: image?.spec.prompt || "Newest picture", class: preview ? "easel-preview" : null }) : h("p", { class: "easel-hint", text: "The newest picture shows here." });
+      const open = image && !preview ? h("button", { type: "button", class: "easel-picture", title: "Look at it large", onclick: () => openViewer([image], image.id) }, picture) : picture;
+      this.frame.replaceChildren(open);
+    }
+    this.words.textContent = running ? `${Math.round(running.progress.fraction * 100)} %` : failed?.status === "failed" && finished(failed) ? failed.error.message : image ? `Seed ${stage()?.seed() ?? image.seed}` : "";
+  }
+}
+
+customElements.define("easel-glance", Glance);

@@ -1,0 +1,152 @@
+// X/Y plot: the same picture with several weights of one or two adapters, as a grid that fills while it is painted.
+
+import { api, specOfForm } from "./api.js";
+import { h, pictureUrl, thumbUrl, tool } from "./dom.js";
+import { finished, live } from "./live.js";
+import { savePlot } from "./plot_picture.js";
+import { say } from "./say.js";
+import { titleOf } from "./shelf.js";
+import { stage } from "./stage.js";
+import { refOf, stack } from "./stack.js";
+
+const MOST = 49;
+let dialog = null;
+
+export function openPlot() {
+  dialog ??= new PlotDialog();
+  dialog.open();
+}
+
+class PlotDialog {
+  constructor() {
+    this.x = axis("Across");
+    this.y = axis("Down");
+    this.start = h("button", { type: "submit", class: "easel-tool easel-wide easel-strong", text: "Paint the grid" });
+    this.stop = tool("close", "Cancel the rest", () => this.cancel(), { wide: true });
+    this.save = tool("download", "Save as PNG", () => savePlot(this.plan, this.done()), { wide: true });
+    this.words = h("span", { class: "easel-quiet", role: "status" });
+    this.grid = h("div", { class: "easel-plot" });
+    const close = tool("close", "Close", () => this.element.close());
+    this.element = h(
+      "dialog",
+      { class: "easel-plot-dialog", "aria-label": "X/Y plot" },
+      h("header", {}, h("h3", { text: "Weight × weight" }), close),
+      h("p", { class: "easel-hint", text: "Each picture has the same prompt and seed; only these weights differ. The grid goes on when this window is closed." }),
+      h("form", { class: "easel-plot-form", onsubmit: (event) => this.submit(event) }, this.x.element, this.y.element, this.start),
+      h("div", { class: "easel-plot-line" }, this.words, this.stop, this.save),
+      h("div", { class: "easel-plot-scroll" }, this.grid),
+    );
+    this.plan = null;
+    document.body.append(this.element);
+    live.addEventListener("jobs", () => this.plan && this.update());
+    this.update();
+  }
+
+  open() {
+    const rows = stack.active();
+    this.x.fill(rows, rows[0]?.key);
+    this.y.fill(rows, rows[1]?.key ?? null, true);
+    if (!this.element.open) this.element.showModal();
+    if (!this.plan) this.start.focus();
+  }
+
+  async submit(event) {
+    event.preventDefault();
+    const [x, y] = [this.x.read(), this.y.read()];
+    if (!x) return say("Choose an adapter and the weights that you want to compare, such as 0, 0.5, 1.", { kind: "error" });
+    if (y && y.key === x.key) return say("Choose two different adapters, or none for “Down”.", { kind: "error" });
+    const count = x.values.length * (y?.values.length ?? 1);
+    if (count > MOST) return say(`These are ${count} pictures; a grid has at most ${MOST}. Leave out some weights.`, { kind: "error" });
+    this.cancel();
+    const spec = await specOfForm();
+    const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
+    this.plan = { x, y, seed, width: spec.width ?? 512, height: spec.height ?? 512, cells: [] };
+    for (const down of y?.values ?? [null]) for (const across of x.values) this.plan.cells.push({ across, down, job: null });
+    this.drawGrid();
+    await this.submitAll(this.plan, { ...spec, seed, count: 1 });
+  }
+
+  // One after another: a refusal of the first is one of all.
+  async submitAll(plan, spec) {
+    for (const cell of plan.cells) {
+      if (plan !== this.plan || plan.stopped) return;
+      const weights = new Map([[plan.x.key, cell.across], ...(plan.y ? [[plan.y.key, cell.down]] : [])]);
+      const adapters = stack.rows.map((row) => refOf(weights.has(row.key) ? { ...row, unet_weight: weights.get(row.key), text_weight: null } : row));
+      try {
+        const job = await api.submitJob({ ...spec, adapters });
+        cell.job = job.id;
+        if (!live.jobs.has(job.id)) live.on_job({ job });
+      } catch {
+        plan.stopped = true;
+      }
+      this.update();
+    }
+  }
+
+  cancel() {
+    if (!this.plan) return;
+    this.plan.stopped = true;
+    for (const { job } of this.plan.cells) if (job && live.jobs.has(job) && !finished(live.jobs.get(job))) api.cancelJob(job, { quiet: true }).catch(() => {});
+  }
+
+  drawGrid() {
+    const { x, y, cells } = this.plan;
+    const parts = [h("span", {}), ...x.values.map((value) => h("span", { class: "easel-plot-head", text: `${x.title} ${value}` }))];
+    for (const [place, cell] of cells.entries()) {
+      if (place % x.values.length === 0) parts.push(h("span", { class: "easel-plot-head", text: y ? `${y.title} ${cell.down}` : "" }));
+      cell.element = h("div", { class: "easel-plot-cell" });
+      parts.push(cell.element);
+    }
+    this.grid.style.setProperty("--columns", x.values.length);
+    this.grid.replaceChildren(...parts);
+    this.update();
+  }
+
+  done() {
+    return (this.plan?.cells ?? []).map((cell) => ({ ...cell, image: cell.image ?? null }));
+  }
+
+  update() {
+    const cells = this.plan?.cells ?? [];
+    for (const cell of cells) this.fill(cell);
+    const painted = cells.filter((cell) => cell.image).length;
+    const open = cells.length > painted && !this.plan.stopped && cells.some((cell) => !cell.job || !finished(live.jobs.get(cell.job) ?? { status: "done" }));
+    this.words.textContent = this.plan ? `${painted} of ${cells.length} pictures · seed ${this.plan.seed}` : "";
+    this.stop.hidden = !open;
+    this.save.hidden = painted === 0;
+  }
+
+  fill(cell) {
+    const job = cell.job ? live.jobs.get(cell.job) : null;
+    cell.image ??= job?.images[0] ?? null;
+    const preview = job ? live.previews.get(job.id)?.get(0) : null;
+    const state = cell.image ? "done" : (job?.status ?? "waiting");
+    const key = cell.image ? cell.image.id : `${state}:${preview?.length ?? 0}`;
+    if (cell.key === key) return;
+    cell.key = key;
+    cell.element.dataset.state = state;
+    if (cell.image) cell.element.replaceChildren(h("a", { href: pictureUrl(cell.image), target: "_blank", title: "Open the picture" }, h("img", { src: thumbUrl(cell.image, 240), alt: `Weights ${[cell.across, cell.down].filter((value) => value !== null).join(" and ")}` })));
+    else if (preview) cell.element.replaceChildren(h("img", { src: preview, alt: "", class: "easel-preview" }));
+    else cell.element.replaceChildren(h("span", { class: "easel-quiet", title: job?.error?.message ?? "", text: { failed: "failed", canceled: "left out" }[state] ?? "…" }));
+  }
+}
+
+// One axis: which adapter, and its weights as text.
+function axis(label) {
+  const choice = h("select", { "aria-label": `${label}: adapter` });
+  const values = h("input", { type: "text", value: "0, 0.5, 1", "aria-label": `${label}: weights`, spellcheck: "false", autocomplete: "off" });
+  return {
+    element: h("fieldset", {}, h("legend", { text: label }), choice, values),
+    fill(rows, chosen, optional = false) {
+      const options = rows.map((row) => h("option", { value: row.key, text: titleOf(row.name) }));
+      choice.replaceChildren(...(optional ? [h("option", { value: "", text: "nothing" })] : []), ...options);
+      choice.value = chosen ?? "";
+    },
+    read() {
+      const numbers = values.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+      const row = stack.find(Number(choice.value));
+      if (!row || !numbers.length || !numbers.every((value) => Number.isFinite(value) && Math.abs(value) <= 10)) return null;
+      return { key: row.key, title: titleOf(row.name), values: [...new Set(numbers)] };
+    },
+  };
+}
