@@ -13,15 +13,14 @@ LowRank = tuple[Tensor, Tensor]
 class ModulePatch(Protocol):
     """One adapter's change of one module: W' = W + ΔW(W, scale).
 
-    All results are float32 on the device of the weight (or of x). `scale` is the slider: 0 changes nothing, 1 is the
-    adapter as it was trained; any finite number is allowed. Most kinds are linear in it (ΔW · scale). The others do as
-    LyCORIS does with its multiplier:
-    DoRA scales the change inside the norm and moves the magnitude by the same share; OFT scales (R − I);
-    BOFT moves every butterfly stage towards the identity.
+    Changes of a weight are float32 on the weight's device, whatever the file's precision. `scale` is the slider: 0
+    changes nothing, 1 is the adapter as it was trained; any finite number is allowed. Most kinds are linear in it
+    (ΔW · scale). DoRA is too: the whole way from W to its trained weight is scaled, as LyCORIS's `apply_dora_scale`
+    does. OFT scales (R − I), BOFT moves every butterfly stage towards the identity, as LyCORIS's multiplier does.
 
     Attributes:
-        kind: how a person calls it: "LoRA", "LoCon", "LoHa", "LoKr", "(IA)³", "GLoRA", "OFT", "BOFT", "Full", "Norm",
-            "Bias", "DoRA".
+        kind: how a person calls it: "LoRA", "LoCon", "LoHa", "LoKr", "(IA)³", "GLoRA", "OFT", "BOFT", "Full" (also a
+            bias alone), "Norm", "DoRA".
         needs_base: ΔW depends on the weight itself, so the order in a stack matters (DoRA, GLoRA, (IA)³, OFT, BOFT).
             Where False, only shape and device of the weight are looked at.
     """
@@ -42,7 +41,7 @@ class ModulePatch(Protocol):
         ...
 
     def bias_delta(self, scale: float, bias: Tensor | None = None) -> Tensor | None:
-        """What is added to the bias, float32 (out,); None: nothing.
+        """What is added to the bias, float32 (out,), wherever the patch lies; None: nothing.
 
         `bias` is the module's own (None: it has none, and what comes back becomes one). Only peft's (IA)³ looks at it,
         which multiplies the whole output.

@@ -187,6 +187,22 @@ def test_half_precision_files_are_worked_out_in_single_precision(case: str, dtyp
     assert torch.equal(found, patch_of(rounded, layer).delta(weight, 0.7))
 
 
+@pytest.mark.parametrize("case", list(MODULES))
+@pytest.mark.parametrize("layer_name", ["linear", "conv 3×3"])
+def test_results_lie_where_the_weight_lies(case: str, layer_name: str) -> None:
+    """Files are read onto the CPU, models lie on a GPU; the meta device stands for it where there is none."""
+    layer = LAYERS[layer_name].requires_grad_(False)
+    patch, x = patch_of(make(case, layer).state_dict(), layer), input_of(layer).to("meta")
+    there = copy.deepcopy(layer).to("meta")
+    weight = there.weight
+    assert isinstance(weight, torch.Tensor)
+    found = patch.delta(weight, 0.5)
+    assert (found.device, found.shape, found.dtype) == (weight.device, weight.shape, torch.float32)
+    side = patch.bypass(x, there, there(x), 0.5)
+    assert side is None or (side.device, side.shape) == (x.device, there(x).shape)
+    assert (side is None) == (case in NO_SIDE_PATH)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_thin_matrices_are_the_change(data: st.DataObject) -> None:
