@@ -153,7 +153,7 @@ def _together(bundle: Any, stacks: list[Any]) -> None:
 
 
 def _slider(folder: Path) -> list[Row]:
-    """Three rank-32 LoRAs on a full-size SD 1.5 UNet: a move of one slider over diffusers loading and fusing the three."""
+    """Three rank-32 LoRAs on a full-size SD 1.5 UNet: a move of one slider over diffusers loading and fusing them."""
     import torch
 
     from engine.adapters.file import read_adapter

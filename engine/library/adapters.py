@@ -12,8 +12,8 @@ from engine.library.identity import AdapterFacts, Identity, common_dtype
 
 _MARKS = (
     ".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "_lora.up.", "_lora.down.", ".lora.up.", ".lora.down.",
-    ".hada_w1_a", ".lokr_w1", ".lokr_w2", ".oft_blocks", ".oft_diag", ".on_input", ".w_norm", ".diff", ".dora_scale",
-    ".lora_magnitude_vector", ".a1.weight", ".b1.weight",
+    ".hada_", ".lokr_", ".oft_blocks", ".oft_diag", ".on_input", ".w_norm", ".diff", ".dora_scale",
+    ".lora_magnitude_vector", ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".alpha",
 )  # fmt: skip
 _PREFIXES = (
     "lora_",
