@@ -11,6 +11,7 @@ import torch
 
 from engine.adapters.file import read_adapter
 from engine.adapters.modules import targets_of
+from engine.loading.torchvision_guard import guard_torchvision
 from tests.engine.adapters.conftest import LoadParts, unet_output
 from tests.engine.adapters.merging import merge
 
@@ -43,6 +44,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "(IA)³": ("IA3Config", {"feedforward_modules": ["ff.net.2", "conv1"]}),
     "(IA)³ on outputs": ("IA3Config", {"feedforward_modules": []}),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """peft's BOFT would compile a CUDA kernel where it finds a compiler; without one it does the same in torch."""
+    guard_torchvision()
+    monkeypatch.setattr("peft.tuners.boft.layer.get_fbd_cuda", lambda: None)
 
 
 @pytest.fixture(autouse=True)
