@@ -67,7 +67,8 @@ def write_papers(recipe: Recipe, folder: Path, to: Path) -> None:
     }
     files = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
     shipped = {Path(name).stem for name in files}
-    learnt = {each.name: each.set for each in (*adapters.loras, *adapters.embeddings) if each.name in shipped}
+    learnt = {each.name: each.set for each in adapters.loras} | {each.name: each.set for each in adapters.embeddings}
+    learnt = {name: key for name, key in learnt.items() if name in shipped}
     more = [SETS[key] for key in dict.fromkeys(learnt.values()) if key not in recipe.data.sets]
     texts["LICENCES.md"] = licences([*rows, *more], sorted({*files, *texts, "LICENCES.md"}), learnt)
     for name, text in texts.items():

@@ -148,7 +148,9 @@ class Gallery:
     def _draw(
         self, prompts: list[str], pipeline: Any = None, hint: Image.Image | None = None, strength: float = 1.0
     ) -> np.ndarray:
-        more = {} if hint is None else {"image": [hint] * len(prompts), "controlnet_conditioning_scale": strength}
+        more: dict[str, Any] = (
+            {} if hint is None else {"image": [hint] * len(prompts), "controlnet_conditioning_scale": strength}
+        )
         return draw_with(pipeline or self.pipeline, self.recipe, prompts, SEED, **more)
 
 

@@ -85,9 +85,9 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
                 f"{found['thing_in_5']:.0%} | {sweep} |"
             )
     if rows:
-        stops = " · ".join(f"{weight:g}" for weight in adapters.evaluation.weights) if adapters.evaluation else ""
+        marks = " · ".join(f"{weight:g}" for weight in adapters.evaluation.weights) if adapters.evaluation else ""
         head = (
-            f"| Adapter | Style off → on (goal 80%) | Thing among five, off → on | Style probability at {stops} |\n"
+            f"| Adapter | Style off → on (goal 80%) | Thing among five, off → on | Style probability at {marks} |\n"
             "|---|---|---|---|\n"
         )
         lines.append(head + "\n".join(rows))

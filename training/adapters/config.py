@@ -111,13 +111,14 @@ class Adapters:
 
     def sets(self) -> tuple[str, ...]:
         """The picture sets that adapters learn, each once."""
-        return tuple(dict.fromkeys(each.set for each in (*self.loras, *self.embeddings)))
+        return tuple(dict.fromkeys([*(each.set for each in self.loras), *(each.set for each in self.embeddings)]))
 
     def only(self, name: str) -> Adapters:
         """What is called `name`, or everything for "". Raises `RecipeError` for an unknown name."""
         if not name:
             return self
-        known = [each.name for each in (*self.loras, *self.embeddings, *self.controlnets)]
+        known = [each.name for each in self.loras]
+        known += [*(each.name for each in self.embeddings), *(each.name for each in self.controlnets)]
         if name not in known:
             raise RecipeError(f"The recipe has nothing called {name!r}.", f"Known: {', '.join(known)}.")
         return replace(

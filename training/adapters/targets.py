@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -50,8 +51,9 @@ def attach(config: LoraConfig, unet: Any, text: Any) -> list[Patch]:
     """Patch the layers; all of the networks' own weights stay frozen. Raises `RecipeError` where none fits."""
     patches = []
     for part, path, layer in find_layers(config, unet, text):
-        change = build_change(config, layer.weight)
+        assert isinstance(layer.weight, torch.Tensor)
         layer.weight.requires_grad_(False)
+        change = build_change(config, layer.weight)
         parametrize.register_parametrization(layer, "weight", change, unsafe=True)
         patches.append(Patch(part, path, layer, change))
     if not patches:

@@ -114,7 +114,7 @@ def train_judge(
     slugs, keys = list(concepts.words), list(sets)
     data = _collect(config, recipe.seed, slugs, sets)
     torch.manual_seed(recipe.seed)
-    net = JudgeNet(config.width, len(slugs), len(keys)).to(device.place, memory_format=torch.channels_last).train()
+    net = JudgeNet(config.width, len(slugs), len(keys)).to(device.place).train()
     parameters = list(net.parameters())
     rows = torch.nonzero(~data.held).flatten()
     grounds = torch.tensor(list(BACKGROUNDS.values())).float() / 255
@@ -202,8 +202,8 @@ def _own_score(judge: Judge, data: _Cutouts, autoencoder: Any) -> dict[str, floa
     pictures = np.stack([on_background(data.raw[row], BACKGROUNDS["white"]) for row in rows])
     asked = [(judge.keys[int(data.style[row])], judge.slugs[int(data.thing[row])]) for row in rows]
     tensors = to_tensor(pictures)
-    tripped = torch.cat([autoencoder.decode(autoencoder.encode(part).latents).sample for part in tensors.split(64)])
-    tripped = ((tripped.clamp(-1, 1) + 1) * 127.5 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    back = torch.cat([autoencoder.decode(autoencoder.encode(part).latents).sample for part in tensors.split(64)])
+    tripped = ((back.clamp(-1, 1) + 1) * 127.5 + 0.5).byte().permute(0, 2, 3, 1).numpy()
     real = {f"real_{key}": value for key, value in judge.score(pictures, asked).items()}
     trip = {f"tripped_{key}": value for key, value in judge.score(tripped, asked).items()}
     return {"held_out": float(len(rows)), **real, **trip}

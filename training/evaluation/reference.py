@@ -44,9 +44,9 @@ def _by_lycoris(tensors: dict[str, torch.Tensor], pipeline: Any, name: str) -> D
         made = make_module(kind, values, layer, twin) if kind is not None else None
         if made is None:
             raise RecipeError(f"LyCORIS does not know the kind of {layer} in {name}.")
-        before = twin.weight.detach().clone()
+        before = _weight(twin).clone()
         made.merge_to(1.0)
-        found[(part, path)] = twin.weight.detach() - before
+        found[(part, path)] = _weight(twin) - before
     return found
 
 
@@ -64,6 +64,12 @@ def _by_diffusers(file: Path, pipeline: Any) -> Deltas:
     if not found:
         raise RecipeError(f"diffusers found nothing in {file.name} that fits the model.")
     return found
+
+
+def _weight(module: nn.Module) -> torch.Tensor:
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach()
 
 
 def _layers(network: Any) -> list[tuple[str, Any]]:
