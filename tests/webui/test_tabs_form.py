@@ -25,6 +25,7 @@ adapters = st.builds(
     enabled=st.booleans(),
     start=fractions,
     end=fractions,
+    add_trigger_words=st.booleans(),
     blocks=st.just(()) | st.lists(fractions, min_size=17, max_size=17).map(tuple),
 )
 specs = st.builds(
@@ -47,6 +48,7 @@ specs = st.builds(
     prompt_syntax=st.sampled_from(["a1111", "compel"]),
     repeatable=st.booleans(),
     adapters=st.lists(adapters, max_size=3).map(tuple),
+    conflicts=st.sampled_from(["keep", "normalize", "priority"]),
     output=st.builds(
         OutputOptions, format=st.sampled_from(["png", "webp", "jpeg"]), quality=st.integers(1, 100), name_pattern=names
     ),

@@ -37,6 +37,7 @@ FIELDS: tuple[str, ...] = (
     "prompt_syntax",
     "repeatable",
     "adapters",
+    "conflicts",
 )
 DEFAULT_FIELDS: tuple[str, ...] = ("width", "height", "steps", "guidance", "sampler", "schedule", "clip_skip")
 OUTPUT_FIELDS: tuple[str, ...] = ("format", "quality", "name_pattern")

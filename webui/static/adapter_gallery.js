@@ -10,11 +10,12 @@ import { stack } from "./stack.js";
 import { settled } from "./timing.js";
 
 const PAGE = 60;
+const answers = () => live.connected && ["warming", "ready"].includes(live.status.state);
 
 class Gallery extends HTMLElement {
   connectedCallback() {
     if (!this.grid) this.build();
-    this.onState = () => live.connected && this.stale && this.reload();
+    this.onState = () => answers() && this.stale && this.reload();
     this.onLibrary = settled(() => {
       shelf.forget();
       this.reload();
@@ -24,7 +25,7 @@ class Gallery extends HTMLElement {
     live.addEventListener("library", this.onLibrary);
     stack.addEventListener("rows", this.onStack);
     stack.addEventListener("views", this.onStack);
-    if (live.connected) this.reload();
+    if (answers()) this.reload();
   }
 
   disconnectedCallback() {

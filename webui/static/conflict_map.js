@@ -5,10 +5,17 @@ import { match } from "./match.js";
 import { titleOf } from "./shelf.js";
 import { stack } from "./stack.js";
 
+const WAYS = [
+  ["keep", "Keep both", "Nothing is changed: each adds its part."],
+  ["normalize", "Share the weight", "Where several change the same module, their weights are scaled to a sum of 1."],
+  ["priority", "First one wins", "Where several change the same module, only the first in the list has it."],
+];
+
 export class ConflictMap {
   constructor() {
     this.content = h("div", { class: "easel-conflicts" });
-    this.element = h("details", { class: "easel-fold", hidden: true }, h("summary", { text: "Do they get on?", title: "Compares what the adapters change, module by module." }), this.content);
+    this.ways = h("div", { class: "easel-mini-buttons", role: "group", "aria-label": "What to do where adapters meet" }, h("span", { class: "easel-hint", text: "Where they meet:" }), ...WAYS.map(([way, text, title]) => h("button", { type: "button", class: "easel-mini", "data-way": way, text, title, onclick: () => stack.resolve(way) })));
+    this.element = h("details", { class: "easel-fold", hidden: true }, h("summary", { text: "Do they get on?", title: "Compares what the adapters change, module by module." }), this.content, this.ways);
     this.element.addEventListener("toggle", () => {
       match.want(this.element.open);
       this.update();
@@ -16,7 +23,8 @@ export class ConflictMap {
   }
 
   update() {
-    this.element.hidden = stack.active().length < 2;
+    this.element.hidden = stack.active().length < 2 && stack.resolution === "keep";
+    for (const button of this.ways.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.way === stack.resolution));
     if (!this.element.open || this.element.hidden) return;
     const key = JSON.stringify([match.conflicts, match.advice, match.state]);
     if (this.key === key) return;

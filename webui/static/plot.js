@@ -33,7 +33,7 @@ class PlotDialog {
       h("header", {}, h("h3", { text: "Weight × weight" }), close),
       h("p", { class: "easel-hint", text: "Each picture has the same prompt and seed; only these weights differ. The grid goes on when this window is closed." }),
       h("form", { class: "easel-plot-form", onsubmit: (event) => this.submit(event) }, this.x.element, this.y.element, this.start),
-      h("div", { class: "easel-plot-line" }, this.words, this.stop, this.save),
+      (this.line = h("div", { class: "easel-plot-line" }, this.words, this.stop, this.save)),
       h("div", { class: "easel-plot-scroll" }, this.grid),
     );
     this.plan = null;
@@ -112,6 +112,7 @@ class PlotDialog {
     const painted = cells.filter((cell) => cell.image).length;
     const open = cells.length > painted && !this.plan.stopped && cells.some((cell) => !cell.job || !finished(live.jobs.get(cell.job) ?? { status: "done" }));
     this.words.textContent = this.plan ? `${painted} of ${cells.length} pictures · seed ${this.plan.seed}` : "";
+    this.line.hidden = !this.plan;
     this.stop.hidden = !open;
     this.save.hidden = painted === 0;
   }

@@ -1,9 +1,9 @@
-// The adapter stack: one list for the whole page. Its value is a field of the form; panels and the gallery draw it.
+// The adapter stack: one list for the whole page. Its values are fields of the form; panels and the gallery draw them.
 
 import { prompt } from "./prompt.js";
 import { shelf } from "./shelf.js";
 
-const PLAIN = { unet_weight: 1, text_weight: null, enabled: true, start: 0, end: 1, blocks: [] };
+const PLAIN = { unet_weight: 1, text_weight: null, enabled: true, start: 0, end: 1, blocks: [], add_trigger_words: true };
 // With more words than this a file only lists what it knows; the first of them is the one that counts.
 const WORDS_ADDED = 3;
 
@@ -12,18 +12,26 @@ class Stack extends EventTarget {
     super();
     this.rows = [];
     this.keys = 0;
-    this.write = null;
+    this.fields = {};
     this.text = "[]";
+    // What conflicts lead to: keep, normalize or priority.
+    this.resolution = "keep";
   }
 
-  // The hidden field of the form: `write` puts text into it, `text` is what it holds.
-  attach(write, text) {
-    this.write = write;
-    this.read(text);
+  // A hidden field of the form: `write` puts a value into it, `value` is what it holds.
+  attach(name, write, value) {
+    this.fields[name] = write;
+    this.read(name, value);
   }
 
-  // The form was filled from elsewhere: the last session, a picture, a named stack.
-  read(text) {
+  // The form was filled from elsewhere: the last session, or a picture.
+  read(name, value) {
+    if (name === "adapters") return this.readRows(value);
+    this.resolution = value || "keep";
+    this.tell("values");
+  }
+
+  readRows(text) {
     if ((text || "[]") === this.text) return;
     let refs;
     try {
@@ -63,7 +71,7 @@ class Stack extends EventTarget {
   add(view, { weight = null } = {}) {
     if (this.holds(view.id)) return null;
     shelf.know(view);
-    const row = this.row({ name: view.id, unet_weight: weight ?? view.default_weight });
+    const row = this.row({ name: view.id, unet_weight: weight ?? view.default_weight, add_trigger_words: false });
     this.rows.push(row);
     this.addWords(row, view);
     this.changed("rows");
@@ -93,14 +101,12 @@ class Stack extends EventTarget {
     const place = this.rows.findIndex((row) => row.key === key);
     if (place < 0) return () => {};
     const [row] = this.rows.splice(place, 1);
-    // Only words that came with it, and that no other row asks for; what a person wrote stays.
-    const words = row.words.filter((word) => prompt.has(word) && !this.wantedByOthers(word));
-    for (const word of words) prompt.remove(word);
+    const words = this.takeWords(row);
     this.changed("rows");
     return () => {
       if (this.holds(row.name)) return;
       this.rows.splice(Math.min(place, this.rows.length), 0, row);
-      for (const word of words) prompt.add(word);
+      words.forEach(prompt.add);
       this.changed("rows");
     };
   }
@@ -108,10 +114,16 @@ class Stack extends EventTarget {
   // Take over a whole list, such as a named stack; answers what brings back the one before.
   replace(refs) {
     const before = this.rows;
+    this.rows = [];
+    const words = before.flatMap((row) => this.takeWords(row));
     this.rows = refs.map((ref) => this.row(ref));
+    for (const row of this.active()) shelf.learn(row.name).then((view) => this.rows.includes(row) && this.addWords(row, view));
     this.changed("rows");
     return () => {
+      const these = this.rows;
       this.rows = before;
+      for (const row of these) this.takeWords(row);
+      words.forEach(prompt.add);
       this.changed("rows");
     };
   }
@@ -122,13 +134,27 @@ class Stack extends EventTarget {
     row.words = [...new Set([...row.words, ...added])];
   }
 
+  // Words that came with a row go with it, unless another asks for them; what a person wrote stays.
+  takeWords(row) {
+    const words = row.words.filter((word) => prompt.has(word) && !this.wantedByOthers(word));
+    words.forEach(prompt.remove);
+    return words;
+  }
+
+  resolve(resolution) {
+    this.resolution = resolution;
+    this.fields.conflicts?.(resolution);
+    this.tell("values");
+    this.tell("edited", "values");
+  }
+
   wantedByOthers(word) {
     return this.rows.some((row) => shelf.get(row.name)?.trigger_words.includes(word));
   }
 
   changed(kind) {
     this.text = JSON.stringify(this.refs());
-    this.write?.(this.text);
+    this.fields.adapters?.(this.text);
     this.tell(kind);
     this.tell("edited", kind);
   }
@@ -139,5 +165,6 @@ class Stack extends EventTarget {
   }
 }
 
-export const refOf = ({ name, unet_weight, text_weight, enabled, start, end, blocks }) => ({ name, unet_weight, text_weight, enabled, start, end, blocks });
+// A row without what only the page knows of it.
+export const refOf = ({ key, words, ...ref }) => ref;
 export const stack = new Stack();

@@ -26,7 +26,7 @@ export class StackRow {
     this.unet = new WeightSlider({ label: "UNet", title: "How strongly it changes the picture: 0 is off, 1 as trained, below 0 the opposite.", change: (value) => set({ unet_weight: value }), rest });
     this.text = new WeightSlider({ label: "Text", title: "How strongly it changes the reading of the prompt (the text encoder).", change: (value) => set({ text_weight: value }), rest });
     this.link = h("button", { type: "button", class: "easel-link-weights", onclick: () => this.turnLink() });
-    this.words = new TriggerChips();
+    this.words = new TriggerChips(() => set({ add_trigger_words: false }));
     this.steps = new StepRange({ change: set });
     this.blocks = new BlockWeights({ change: (blocks) => set({ blocks }) });
     this.more = h("div", { class: "easel-row-more", hidden: true }, this.steps.element, this.blocks.element);

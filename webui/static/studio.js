@@ -84,8 +84,8 @@ window.easel = {
   attachBridge,
   signal,
   say,
-  attachStack: (write, text) => stack.attach(write, text),
-  readStack: (text) => stack.read(text),
+  attachStack: (name, write, value) => stack.attach(name, write, value),
+  readStack: (name, value) => stack.read(name, value),
   seedOnStage: () => stage()?.seed() ?? null,
 };
 window.dispatchEvent(new Event("easel:ready"));

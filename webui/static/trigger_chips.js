@@ -6,7 +6,9 @@ import { prompt } from "./prompt.js";
 const SHOWN = 8;
 
 export class TriggerChips {
-  constructor() {
+  // `turned` is called when a person has put a word in or taken one out.
+  constructor(turned) {
+    this.turned = turned;
     this.element = h("div", { class: "easel-triggers", role: "group", "aria-label": "Trigger words" });
     this.words = null;
     this.all = false;
@@ -39,6 +41,7 @@ export class TriggerChips {
       if (prompt.has(word)) prompt.remove(word);
       else prompt.add(word);
       this.press();
+      this.turned();
     };
     return h("button", { type: "button", class: "easel-trigger", "data-word": word, text: shorten(word, 36), onclick: turn });
   }
