@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from engine.protocol.adapters import AdapterView
 from engine.protocol.library import FileView
 from engine.settings import CatalogueLora
 
-SHOWN_TAGS = 20
+SHOWN_TAGS = 12
 AUTO_V3 = 12
+_NO_SIDECAR = Sidecar()
+_NO_FACTS = AdapterFacts()
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,10 @@ def adapter_entries(found: Sequence[Found], catalogue: Catalogue) -> list[Adapte
 
 
 def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> AdapterEntry:
-    identity, side, root = found.identity, found.sidecar or Sidecar(), found.root.path
-    facts = identity.adapter or AdapterFacts()
-    inside = found.path.relative_to(root) if found.path != root else Path(found.path.name)
-    cover = preview_beside(found.path.stem, found.beside)
+    identity, side = found.identity, found.sidecar or _NO_SIDECAR
+    facts = identity.adapter or _NO_FACTS
+    inside = _inside(found)
+    cover = preview_beside(found.path.stem, found.beside) if found.beside else ""
     words, sure = identity.trigger_words, facts.certain_words
     if listed is not None and listed.trigger_words:
         words, sure = listed.trigger_words, len(listed.trigger_words)
@@ -96,8 +99,8 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
     view = AdapterView(
         id=_text(adapter_id),
         title=_text(listed.name if listed else side.name or identity.title or found.path.stem),
-        file=_text(inside.as_posix()),
-        folder="" if inside.parent == Path() else _text(inside.parent.as_posix()),
+        file=_text(inside),
+        folder=_text(inside.rpartition("/")[0]),
         kind=facts.kind,
         family=side.family or identity.family,
         size_bytes=found.size,
@@ -106,7 +109,7 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         hash=found.hash,
         auto_v3=found.auto_v3[:AUTO_V3],
         trigger_words=words,
-        tags=tuple(tag for tag, _ in facts.tags[:SHOWN_TAGS]),
+        tags=tuple(tag for tag, _ in facts.tags(SHOWN_TAGS)),
         default_weight=_weight(listed, side, facts),
         has_preview=bool(cover) or facts.has_cover,
         description=side.description or identity.description,
@@ -127,9 +130,17 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
     )
 
 
+def _inside(found: Found) -> str:
+    """The path below the folder where it was found. As text: ten thousand paths are taken apart at each start."""
+    path, root = str(found.path), str(found.root.path)
+    if path == root or not path.startswith(root):
+        return found.path.name
+    return path[len(root) :].lstrip(os.sep).replace(os.sep, "/")
+
+
 def _text(name: str) -> str:
     """A name that is not valid UTF-8 (Linux allows it) with escapes, which JSON and SQLite can hold."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _weight(listed: CatalogueLora | None, side: Sidecar, facts: AdapterFacts) -> float:

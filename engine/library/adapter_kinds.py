@@ -11,32 +11,23 @@ from collections.abc import Mapping
 from engine.library.headers import TensorInfo
 from engine.protocol.adapters import AdapterKind
 
-# The end of a tensor's name → the kind of its module. The longest ending that fits decides.
-_ENDINGS: tuple[tuple[str, AdapterKind], ...] = (
-    (".lora_down.weight", "LoRA"),
-    (".lora_A.weight", "LoRA"),
-    (".lora_A.default.weight", "LoRA"),
-    (".lora_linear_layer.down.weight", "LoRA"),
-    (".lora.down.weight", "LoRA"),
-    ("_lora.down.weight", "LoRA"),
-    (".hada_w1_b", "LoHa"),
-    (".lokr_w1", "LoKr"),
-    (".lokr_w1_b", "LoKr"),
-    (".oft_diag", "OFT"),
-    (".on_input", "(IA)³"),
-    (".b1.weight", "GLoRA"),
-    (".w_norm", "Norm"),
-    (".diff", "Full"),
-)
-_DORA = (
-    ".dora_scale",
-    ".lora_magnitude_vector",
-    ".lora_magnitude_vector.weight",
-    ".lora_magnitude_vector.default.weight",
-)
+# The last part of a tensor's name (before a plain ".weight" or ".default") → the kind of its module.
+_ENDINGS: dict[str, AdapterKind] = {
+    "lora_down": "LoRA",
+    "lora_A": "LoRA",
+    "hada_w1_b": "LoHa",
+    "lokr_w1": "LoKr",
+    "lokr_w1_b": "LoKr",
+    "oft_diag": "OFT",
+    "on_input": "(IA)³",
+    "b1": "GLoRA",
+    "w_norm": "Norm",
+    "diff": "Full",
+}
+_DORA = {"dora_scale", "lora_magnitude_vector"}
 # Ends whose tensor's smaller side is the rank.
 _RANKED = ("LoRA", "LoHa", "GLoRA")
-_LOKR_RANKED = (".lokr_w1_b", ".lokr_w2_b")
+_LOKR_RANKED = {"lokr_w1_b", "lokr_w2_b"}
 # A few modules of another kind beside hundreds (norms, mostly) do not make a file mixed.
 _CLEAR = 0.9
 
@@ -47,15 +38,16 @@ def kind_and_rank(tensors: Mapping[str, TensorInfo]) -> tuple[AdapterKind, int |
     ranks: Counter[int] = Counter()
     dora = conv = 0
     for name, tensor in tensors.items():
-        kind = _kind(name, tensor)
+        ending = _ending(name)
+        kind = _kind(ending, name, tensor)
         if kind is not None:
             kinds[kind] += 1
             if kind in _RANKED and tensor.shape:
                 ranks[min(tensor.shape[:2])] += 1
             conv += len(tensor.shape) == 4 and tensor.shape[-1] > 1
-        if name.endswith(_LOKR_RANKED) and tensor.shape:
+        if ending in _LOKR_RANKED and tensor.shape:
             ranks[min(tensor.shape[:2])] += 1
-        dora += name.endswith(_DORA)
+        dora += ending in _DORA
     total = kinds.total()
     if not total:
         return "", None, 0
@@ -68,7 +60,18 @@ def kind_and_rank(tensors: Mapping[str, TensorInfo]) -> tuple[AdapterKind, int |
     return ("LoCon" if chosen == "LoRA" and conv else chosen), rank, total
 
 
-def _kind(name: str, tensor: TensorInfo) -> AdapterKind | None:
-    if name.endswith(".oft_blocks"):
+def _ending(name: str) -> str:
+    """The part of a name that says what the tensor is for."""
+    head, _, last = name.rpartition(".")
+    while last in ("weight", "default") and head:
+        head, _, last = head.rpartition(".")
+    return last
+
+
+def _kind(ending: str, name: str, tensor: TensorInfo) -> AdapterKind | None:
+    if ending == "oft_blocks":
         return "BOFT" if len(tensor.shape) == 4 else "OFT"
-    return next((kind for ending, kind in _ENDINGS if name.endswith(ending)), None)
+    if ending == "down" and "lora" in name:
+        # diffusers' old spelling: `to_q_lora.down.weight`, `lora.down.weight`, `lora_linear_layer.down.weight`.
+        return "LoRA"
+    return _ENDINGS.get(ending)

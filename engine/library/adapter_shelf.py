@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from functools import cached_property
 
 from engine.errors import ModelFileError, SpecError
 from engine.library.adapter_entries import AdapterEntry
@@ -32,13 +32,25 @@ class AdapterShelf:
         self.folders = tuple(sorted({entry.view.folder for entry in self.entries if entry.view.folder}))
         self.families = tuple(sorted({entry.view.family for entry in self.entries if entry.view.family}))
         self._by_id = {entry.view.id: entry for entry in self.entries}
-        self._names: defaultdict[str, list[AdapterEntry]] = defaultdict(list)
-        hashes: list[tuple[str, int]] = []
-        for place, entry in enumerate(self.entries):
+
+    @cached_property
+    def _names(self) -> dict[str, list[AdapterEntry]]:
+        """Folded names → who has them. Made when first asked for: most questions are by id."""
+        names: defaultdict[str, list[AdapterEntry]] = defaultdict(list)
+        for entry in self.entries:
             for name in _names_of(entry):
-                self._names[name].append(entry)
-            hashes += [(hash_, place) for hash_ in _hashes_of(entry)]
-        self._hashes = sorted(hashes)
+                names[name].append(entry)
+        return dict(names)
+
+    @cached_property
+    def _hashes(self) -> list[tuple[str, int]]:
+        """Every hash with the place of its entry, in order."""
+        return sorted((hash_, place) for place, entry in enumerate(self.entries) for hash_ in _hashes_of(entry))
+
+    def warm(self) -> None:
+        """Make what the first question would wait for."""
+        assert self._names is not None
+        assert self._hashes is not None
 
     def get(self, adapter_id: str) -> AdapterEntry | None:
         """The entry of exactly this id."""
@@ -118,15 +130,15 @@ class AdapterShelf:
 def _names_of(entry: AdapterEntry) -> set[str]:
     """Every name that means this entry, folded."""
     view = entry.view
-    inside = PurePosixPath(view.file)
-    names = {view.id, view.title, view.file, entry.path.name, entry.path.stem, str(inside.with_suffix(""))}
-    return {_folded(name) for name in names if name}
+    return {_folded(name) for name in {view.id, view.title, view.file, view.file.rpartition("/")[2]} if name}
 
 
 def _folded(name: str) -> str:
     """One spelling for equal names: letters' case, kind of slash, and the ending do not count."""
     text = name.strip().replace("\\", "/").casefold()
-    return next((text.removesuffix(suffix) for suffix in _SUFFIXES if text.endswith(suffix)), text)
+    if text.endswith(_SUFFIXES):
+        return text.rpartition(".")[0]
+    return text
 
 
 def _hashes_of(entry: AdapterEntry) -> set[str]:

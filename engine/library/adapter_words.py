@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-KEPT_TAGS = 60
+KEPT_TAGS = 40
 LONGEST_TAG = 80
 # A tag that stands at this share of the training pictures belongs to what was learnt.
 _ALWAYS = 0.9
@@ -21,7 +21,7 @@ _REPEATS = re.compile(r"\d+_(.+)")
 
 
 def training_tags(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
-    """kohya's `ss_tag_frequency` over all folders: (tag, pictures), the most frequent first, the first 60.
+    """kohya's `ss_tag_frequency` over all folders: (tag, pictures), the most frequent first, the first 40.
 
     Where pictures had no captions, the word of the training folder ("10_ohwx cat") stands for all of them.
     """
@@ -33,7 +33,7 @@ def training_tags(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
         named = _REPEATS.fullmatch(folder)
         rows = tags or ({named[1]: pictures or 1} if named else {})
         for tag, count in rows.items():
-            text = str(tag).strip()
+            text = " ".join(str(tag).split())
             if text and len(text) <= LONGEST_TAG and isinstance(count, int) and count > 0:
                 counts[text] = counts.get(text, 0) + count
     # sorted() is stable: tags of the same count stay in the order of the file.

@@ -40,8 +40,13 @@ _SPEEDS = (
 
 def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
     """Whether most names are spelt as adapters spell them."""
-    hits = sum(1 for name in tensors if name.startswith(_PREFIXES) and any(mark in name for mark in _MARKS))
-    return hits > 0 and hits * 4 >= len(tensors)
+    hits = 0
+    for name in tensors:
+        if name.startswith(_PREFIXES) and any(mark in name for mark in _MARKS):
+            hits += 1
+            if hits * 4 >= len(tensors):
+                return True
+    return False
 
 
 def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], file_name: str) -> Identity:
@@ -53,7 +58,7 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
         kind=kind,
         rank=rank,
         modules=modules,
-        tags=tags,
+        tag_lines="\n".join(f"{tag}\t{count}" for tag, count in tags),
         certain_words=certain,
         default_weight=advised_weight(metadata),
         has_cover=any(metadata.get(key) for key in COVER_KEYS),

@@ -27,7 +27,8 @@ class AdapterFacts(Frozen):
 
     Attributes:
         kind, rank: as `AdapterView` has them. modules: how many modules it changes.
-        tags: training tags with how many pictures had them, the most frequent first.
+        tag_lines: training tags with how many pictures had them, the most frequent first: a line "tag<tab>count" for
+            each. One text, since ten thousand adapters have half a million tags, which nobody reads at a start.
         certain_words: how many of the trigger words, from the first, are meant to stand in every prompt.
         has_cover: there is a picture inside the metadata.
         said_hash: the AutoV3 that the metadata claims (`sshs_model_hash`), which A1111 believes; 64 hex or "".
@@ -37,12 +38,17 @@ class AdapterFacts(Frozen):
     kind: AdapterKind = ""
     rank: int | None = None
     modules: int = 0
-    tags: tuple[tuple[str, int], ...] = ()
+    tag_lines: str = ""
     certain_words: int = 0
     default_weight: float | None = None
     has_cover: bool = False
     said_hash: str = ""
     speed: str = ""
+
+    def tags(self, most: int | None = None) -> list[tuple[str, int]]:
+        """The (first `most`) tags with their counts."""
+        lines = self.tag_lines.split("\n", most or -1)[:most] if self.tag_lines else []
+        return [(tag, int(count)) for tag, _, count in (line.partition("\t") for line in lines)]
 
 
 class Identity(Frozen):

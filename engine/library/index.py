@@ -18,6 +18,10 @@ class FileIndex(Protocol):
         """Every row: path → (size, mtime_ns, info with `hash`)."""
         ...
 
+    def paths(self) -> list[str]:
+        """The path of every row."""
+        ...
+
     def put(self, path: str | Path, size: int, mtime_ns: int, info: Mapping[str, JsonValue]) -> None:
         """Store what was read of a file."""
         ...

@@ -329,7 +329,7 @@ class Library:
         """Drop rows of files that are gone; not those of a whole folder that is away, such as an unplugged drive."""
         here = {str(path) for path in present}
         away = [root for root in map(Path, self._settings.paths.extra) if not root.expanduser().exists()]
-        kept = [path for path in self._index.all() if any(Path(path).is_relative_to(root) for root in away)]
+        kept = [path for path in self._index.paths() if any(Path(path).is_relative_to(root) for root in away)]
         self._index.prune([*here, *kept])
 
     def _hash_rest(self) -> None:

@@ -34,6 +34,7 @@ _BIN_KINDS = ("embedding", "upscaler")
 INFO_VERSION = 2
 # Of these, however slow the disk is, so many are read at once.
 READ_AT_LEAST = 200
+NO_SIDECAR = Sidecar()
 # The longest ending first: `x.preview.png` shows `x`, not `x.preview`.
 _BESIDE = tuple(sorted((*SIDECAR_ENDINGS, *PREVIEW_ENDINGS), key=len, reverse=True))
 
@@ -154,10 +155,10 @@ def _walk(root: FoundFolder) -> Iterator[tuple[Place, str]]:
             stem, suffix = os.path.splitext(name)
             suffix = suffix.lower()
             if not name.startswith(".") and (suffix in SUFFIXES or (suffix == ".bin" and root.kind in _BIN_KINDS)):
-                path = here / name
                 # Resolving every part of ten thousand paths is the most of a scan: only links need it.
-                where = os.path.realpath(path) if path.is_symlink() else os.path.join(real, name)
-                yield Place(path, root, belongings.get(stem.lower(), ())), where
+                text = os.path.join(place, name)
+                where = os.path.realpath(text) if os.path.islink(text) else os.path.join(real, name)
+                yield Place(here / name, root, belongings.get(stem.lower(), ())), where
 
 
 def _belongings(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -197,7 +198,7 @@ def _recall(place: Place, known: Mapping[str, tuple[int, int, Info]], fresh: lis
         if identity.kind == "adapter":
             state = _side_state(place)
             if info.get("side_state") == state:
-                side = Sidecar.model_validate(info["side"]) if state else Sidecar()
+                side = Sidecar.model_validate(info["side"]) if state else NO_SIDECAR
             else:
                 side = read_sidecar(place.path)
                 auto_v3 = str(info.get("auto_v3") or "")
@@ -214,7 +215,7 @@ def _read(place: Place, fresh: list[Row]) -> Found | None:
     if state is None:
         return None
     identity = _identify(place.path, place.root)
-    side = read_sidecar(place.path) if identity.kind == "adapter" else None
+    side = read_sidecar(place.path) if identity.kind == "adapter" and place.beside else None
     fresh.append((place.path, *state, info_of(identity, side=side, side_state=_side_state(place) if side else "")))
     return Found(place.path, place.root, *state, identity, beside=place.beside, sidecar=side)
 

@@ -72,7 +72,7 @@ def _suggestion(plain: str, entry: AdapterEntry, score: float, use: Use | None) 
     if names:
         score += NAME * len(names)
         reasons.append(f"its name says {_words(sorted(names))}")
-    tags = [tag for tag, _ in entry.facts.tags if tag not in triggers and _says_something(plain, tag)]
+    tags = [tag for tag, _ in entry.facts.tags() if tag not in triggers and _says_something(plain, tag)]
     if tags:
         reasons.append(f"it was trained on pictures tagged {_words(tags)}")
     if use is not None:

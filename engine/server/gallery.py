@@ -51,6 +51,7 @@ class Gallery:
     def sync(self) -> AdapterShelf:
         """The library's adapters, which the text index knows now."""
         shelf = self._library.adapters
+        shelf.warm()
         with self._lock:
             if self._synced is not shelf.token:
                 self._store.adapters.sync(_words_of(entry) for entry in shelf.entries)
@@ -98,7 +99,7 @@ class Gallery:
         return AdapterDetails(
             view=entry.view,
             metadata=dict(sorted(shown.items())[:METADATA_ENTRIES]),
-            tag_counts=dict(entry.facts.tags),
+            tag_counts=dict(entry.facts.tags()),
             negative_prompt=entry.negative,
             examples=entry.examples,
             modules=entry.facts.modules,
@@ -182,7 +183,7 @@ def _words_of(entry: AdapterEntry) -> AdapterWords:
         name=f"{names} {_CAMEL.sub(' ', names)}",
         title=f"{view.title} {_CAMEL.sub(' ', view.title)}",
         triggers="\n".join(view.trigger_words),
-        tags="\n".join(tag for tag, _ in entry.facts.tags),
+        tags="\n".join(tag for tag, _ in entry.facts.tags()),
         folder=view.folder,
     )
 

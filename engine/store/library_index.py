@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
+from pydantic_core import from_json
 
 from engine.store.db import Db, Row
 
@@ -38,6 +39,10 @@ class LibraryIndex:
         """Every row at once, for a scan of thousands of files: path → (size, mtime_ns, info with `hash`)."""
         rows = self._db.rows("SELECT * FROM library_files")
         return {row["path"]: (row["size"], row["mtime_ns"], _info(row)) for row in rows}
+
+    def paths(self) -> list[str]:
+        """The path of every row."""
+        return [row["path"] for row in self._db.rows("SELECT path FROM library_files")]
 
     def put(self, path: str | Path, size: int, mtime_ns: int, info: Mapping[str, JsonValue]) -> None:
         """Store what was read of a file; a hash that is known of this very file stays."""
@@ -77,4 +82,4 @@ def _text(info: Mapping[str, JsonValue]) -> str:
 
 
 def _info(row: Row) -> Info:
-    return {**json.loads(row["info"]), "hash": row["hash"]}
+    return {**from_json(row["info"]), "hash": row["hash"]}
