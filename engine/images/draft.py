@@ -24,6 +24,7 @@ from engine.protocol.specs import (
     SIZE_MULTIPLE,
     SIZE_RANGE,
     STEPS_RANGE,
+    UPSCALE_CHOICES,
     AdapterRef,
     GenerationSpec,
     PromptSyntax,
@@ -78,6 +79,7 @@ class Draft:
     model_hash: str = ""
     vae: str = ""
     clip_skip: Any = None
+    upscale: Any = None
     rng: str = "cpu"
     adapters: list[tuple[str, str]] = field(default_factory=list)
     text_first: bool = False
@@ -136,6 +138,7 @@ class _Restoration:
             height=self._size("height", draft.height),
             seed=self._seed(),
             clip_skip=1 if draft.clip_skip is None else self._whole("clip skip", draft.clip_skip, CLIP_SKIP_RANGE),
+            upscale=self._upscale(),
             adapters=self._adapters(tags, steps),
         )
         self._noise()
@@ -203,6 +206,16 @@ class _Restoration:
             self._changed("seed", seed, f"{kept}, which makes the same noise")
             return kept
         return seed
+
+    def _upscale(self) -> int:
+        """Of a picture that does not say so it is known that it was not enlarged."""
+        asked = self._number("enlargement", self.draft.upscale, (1.0, 8.0))
+        if asked is None:
+            return 1
+        kept = min(UPSCALE_CHOICES, key=lambda choice: abs(choice - asked))
+        if kept != asked:
+            self._changed("enlargement", self.draft.upscale, f"{kept} times, the nearest possible")
+        return kept
 
     def _sampling(self) -> tuple[str | None, str | None]:
         sampler, schedule = self.draft.sampler.strip()[:100], self.draft.schedule.strip()[:100]

@@ -71,6 +71,8 @@ def write_infotext(
         ("Clip skip", spec.clip_skip if (spec.clip_skip or 1) > 1 else None),
         ("RNG", "CPU"),
         ("Lora hashes", lora_hashes or None),
+        ("Postprocess upscale by", spec.upscale if (spec.upscale or 1) > 1 else None),
+        ("Postprocess upscaler", spec.upscaler if (spec.upscale or 1) > 1 else None),
     ]
     line = write_pairs((key, str(value)) for key, value in pairs if value is not None)
     if known:
@@ -159,6 +161,7 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
         model_hash=fields.get("Model hash", ""),
         vae=fields.get("VAE", ""),
         clip_skip=fields.get("Clip skip"),
+        upscale=fields.get("Postprocess upscale by"),
         rng=fields.get("RNG", "GPU"),
     )
     draft.adapters = adapters_in(draft.prompt, fields.get("Lora hashes", ""), fields.get("Hashes", ""))
@@ -208,6 +211,7 @@ _RESTORED = frozenset(
         PROMPT_KEY, NEGATIVE_KEY, "Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size-1",
         "Size-2", "Size", "Model hash", "Model", "VAE hash", "VAE", "Clip skip", "RNG", "Lora hashes", "TI hashes",
         "Hashes", "Version", "User", "Lora weights", "Downcast alphas_cumprod",
+        "Postprocess upscale by", "Postprocess upscaler",
     )
 )  # fmt: skip
 _LOST: dict[str, tuple[str, ...]] = {

@@ -31,6 +31,7 @@ from engine.protocol.specs import (
     SIZE_RANGE,
     SPEC_SCHEMA,
     STEPS_RANGE,
+    UPSCALE_CHOICES,
     GenerationSpec,
 )
 from engine.sampling import table
@@ -105,10 +106,28 @@ class Admission:
                     "clip skip", "bad_request", _first(spec.clip_skip, defaults.clip_skip, 1), CLIP_SKIP_RANGE
                 ),
                 "adapters": stack.rows,
+                **self._enlarging(spec, defaults, notices),
             }
         )
         self._library.hash_first(entry.path for entry in stack.entries if not entry.view.hash)
         return Admitted(done, tuple(notices), model)
+
+    def _enlarging(self, spec: GenerationSpec, defaults: ModelDefaults, notices: list[Notice]) -> dict[str, Any]:
+        """By how much and with which file the finished picture is enlarged."""
+        factor = _first(spec.upscale, defaults.upscale, 1)
+        if factor not in UPSCALE_CHOICES:
+            raise SpecError("bad_request", f"A picture is enlarged 1, 2 or 4 times, not {factor}.", "Choose one.")
+        if factor == 1:
+            return {"upscale": 1, "upscaler": None}
+        files = [file for file in self._library.files("upscaler") if not file.problem]
+        if spec.upscaler is not None:
+            self._library.path_of("upscaler", spec.upscaler)
+            return {"upscale": factor, "upscaler": spec.upscaler}
+        if not files:
+            message = "There is no upscaler file, so the picture keeps its size: put one into models/upscalers."
+            notices.append(Notice(code="setting_unsupported", message=message, level="warning"))
+            return {"upscale": 1, "upscaler": None}
+        return {"upscale": factor, "upscaler": files[0].id}
 
     def _sampler(self, spec: GenerationSpec, defaults: ModelDefaults) -> tuple[str, str]:
         """The ids of sampler and schedule; titles and A1111's combined names are understood too."""

@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from PIL.Image import Image
+
 from engine.errors import StudioError
 from engine.jobs.board import Board
+from engine.jobs.enlarging import Enlarger
 from engine.jobs.faults import BACKOFF_SECONDS, MAX_TRIES, as_studio_error, is_transient
 from engine.jobs.finishing import Finisher
 from engine.jobs.previews import Previewer
@@ -55,6 +58,7 @@ class Worker(threading.Thread):
         store: Store,
         bench: Workbench,
         finisher: Finisher,
+        enlarger: Enlarger,
         previewer: Previewer,
         snapshots: SnapshotStore,
         pulse: Pulse,
@@ -67,6 +71,7 @@ class Worker(threading.Thread):
         super().__init__(name="easel-worker", daemon=True)
         self._queue, self._board, self._store = queue, board, store
         self._bench, self._finisher, self._previewer = bench, finisher, previewer
+        self._enlarger = enlarger
         self._snapshots, self._pulse, self._metrics = snapshots, pulse, metrics
         self._publish, self._warm = publish, warm
         self._max_batch, self._snapshot_interval = max_batch, snapshot_interval
@@ -255,8 +260,24 @@ class Worker(threading.Thread):
                 self._queue.notice(picture.job_id, notice)
             self._guard([picture.claim], partial(self._save, picture, result.image))
 
-    def _save(self, picture: RunningPicture, image: Any) -> None:
+    def _enlarged(self, picture: RunningPicture, image: Image) -> Image:
+        """The picture as large as its spec wants it. Raises Stopped where it was canceled meanwhile."""
+        spec = picture.claim.job.spec
+        if (spec.upscale or 1) == 1 or spec.upscaler is None:
+            return image
+        self._progress(picture.job_id, picture.owner, picture.index, stage="upscaling")
+        asked = self._should_stop([picture])
+
+        def look(_: float) -> None:
+            if asked():
+                raise Stopped
+
+        with self._metrics.stage("upscale"):
+            return self._enlarger.enlarge(image, spec.upscale or 1, spec.upscaler, look)
+
+    def _save(self, picture: RunningPicture, image: Image) -> None:
         self._count(picture)
+        image = self._enlarged(picture, image)
         with self._metrics.stage("save"):
             view = self._finisher.save(picture, image)
         self._let_go(picture)

@@ -59,6 +59,8 @@ def _read_toml(file: Path) -> Sidecar:
             raise ValueError("it is too large")
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         defaults = dict(raw.get("defaults", {}))
+        if "upscale" in raw:
+            defaults.setdefault("upscale", raw["upscale"])
         if "scheduler" in defaults:
             # The starter's recipe calls the noise schedule by this name.
             defaults["schedule"] = defaults.pop("scheduler")

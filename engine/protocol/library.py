@@ -19,6 +19,7 @@ class ModelDefaults(Frozen):
     sampler: str | None = None
     schedule: str | None = None
     clip_skip: int | None = None
+    upscale: int | None = None
     negative_prompt: str | None = None
 
 

@@ -94,5 +94,7 @@ class GenerationRequest(_Seed):
             width=self.width,
             height=self.height,
             on_missing=self.on_missing,
+            # The sizes of this request are the picture's own.
+            upscale=1,
             adapters=tuple(AdapterRef(name=item.name, unet_weight=item.weight) for item in self.loras),
         )

@@ -23,12 +23,19 @@ COUNT_RANGE = (1, 100)
 BATCH_RANGE = (1, 16)
 SEED_RANGE = (0, 2**32 - 1)
 CLIP_SKIP_RANGE = (1, 12)
+UPSCALE_CHOICES = (1, 2, 4)
 ADAPTER_WEIGHT_RANGE = (-10.0, 10.0)
+CONTROL_WEIGHT_RANGE = (0.0, 2.0)
+HINT_RESOLUTION_RANGE = (64, 2048)
 PROMPT_LIMIT = 20_000
 
 ImageFormat = Literal["png", "webp", "jpeg"]
 ConflictResolution = Literal["keep", "normalize", "priority"]
 PromptSyntax = Literal["a1111", "compel"]
+ControlRamp = Literal["constant", "linear_in", "linear_out", "cosine"]
+ControlMode = Literal["balanced", "prompt", "control", "guess"]
+ResizeMode = Literal["stretch", "crop", "fill"]
+PercentRule = Literal["step", "sigma"]
 
 
 class AdapterRef(Frozen):
@@ -54,14 +61,40 @@ class AdapterRef(Frozen):
 
 
 class ControlUnit(Frozen):
-    """One ControlNet unit. `image` is an asset reference; `start` and `end` are fractions, 0.0–1.0."""
+    """One ControlNet unit: a picture, how a hint is made of it, a network, and when and how strongly it works.
+
+    Attributes:
+        model: a ControlNet's id in the library; title, file name and hash are understood at admission.
+        image: an asset reference, `asset:<sha256>`.
+        preprocessor: an id of the preprocessor table; "none" takes the picture as the hint.
+        parameters: the preprocessor's own numbers by name; those that are left out take their defaults.
+        weight: 0.0–2.0.
+        start, end: fractions, 0.0–1.0, counted by `percent_rule`: "step" counts steps (A1111, diffusers), "sigma" the
+            noise that is left (ComfyUI, Forge).
+        ramp: how the strength moves in the window: "constant", rising ("linear_in"), falling ("linear_out"), or
+            falling gently at both ends ("cosine").
+        resize: what becomes of a hint of another shape than the picture: "stretch" (A1111: Just Resize), "crop" (Crop
+            and Resize), "fill" (Resize and Fill).
+        mode: "balanced"; "prompt" and "control" (A1111: which of the two is more important); "guess" (diffusers'
+            guess mode, for empty prompts).
+        resolution: shorter side of the picture that the preprocessor sees, in pixels; None fits it to the result
+            ("pixel perfect").
+        muted: kept in the list, but not run.
+    """
 
     model: str
     image: str
     preprocessor: str = "none"
+    parameters: dict[str, float] = Field(default_factory=dict)
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    ramp: ControlRamp = "constant"
+    resize: ResizeMode = "crop"
+    mode: ControlMode = "balanced"
+    resolution: int | None = None
+    percent_rule: PercentRule = "step"
+    muted: bool = False
 
 
 class OutputOptions(Frozen):
@@ -84,6 +117,8 @@ class GenerationSpec(Frozen):
         width, height: pixels, multiples of 8.
         seed: 0…2³²−1; `None` draws one. count: pictures. batch_size: at most this many in one UNet call.
         clip_skip: A1111's numbers; 1 is the last layer.
+        upscale: how many times as large the finished picture is made: 1, 2 or 4; `None` is the model's default.
+        upscaler: a file of the library; `None` is the first.
         styles: names out of styles.csv, applied to both prompts at admission.
         noise: where the initial noise is made; "cpu" is the same on every machine.
         repeatable: pin the batch shape, so that the picture is the same bit for bit whatever runs beside it.
@@ -108,6 +143,8 @@ class GenerationSpec(Frozen):
     count: int = 1
     batch_size: int = 4
     clip_skip: int | None = None
+    upscale: int | None = None
+    upscaler: str | None = None
     styles: tuple[str, ...] = ()
     prompt_syntax: PromptSyntax = "a1111"
     noise: Literal["cpu"] = "cpu"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import StudioError
 from engine.jobs.adapters import AdapterShop
+from engine.jobs.enlarging import Enlarger
 from engine.jobs.finishing import Finisher
 from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
@@ -66,6 +67,7 @@ class Workshop:
             store=runtime.store,
             bench=self._bench,
             finisher=finisher,
+            enlarger=Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device),
             previewer=Previewer(
                 settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
             ),

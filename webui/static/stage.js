@@ -12,6 +12,7 @@ const STAGES = {
   encoding: "Reading the prompt",
   denoising: "Painting",
   decoding: "Finishing",
+  upscaling: "Enlarging",
   saving: "Saving",
   finished: "Done",
 };

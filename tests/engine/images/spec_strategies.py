@@ -47,6 +47,7 @@ def any_specs(draw: st.DrawFn, image_format: str = "png") -> GenerationSpec:
         seed=draw(st.none() | st.integers(0, 2**32 - 1)),
         count=draw(st.integers(1, 100)),
         clip_skip=draw(st.none() | st.integers(1, 12)),
+        upscale=draw(st.none() | st.sampled_from([1, 2, 4])),
         styles=tuple(draw(st.lists(st.text(max_size=5), max_size=2))),
         prompt_syntax=draw(st.sampled_from(["a1111", "compel"])),
         repeatable=draw(st.booleans()),
@@ -87,4 +88,5 @@ def infotext_specs(draw: st.DrawFn) -> GenerationSpec:
         height=draw(st.integers(4, 512)) * 8,
         seed=draw(st.integers(0, 2**32 - 1)),
         clip_skip=draw(st.integers(1, 12)),
+        upscale=draw(st.sampled_from([1, 2, 4])),
     )

@@ -134,6 +134,7 @@ SPEC = GenerationSpec(
     height=768,
     seed=42,
     clip_skip=1,
+    upscale=1,
 )
 
 

@@ -1,0 +1,49 @@
+"""Enlarger: finished pictures made two or four times as large, with an upscaler lent by the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from engine.loading.loader import nbytes
+from engine.memory.pool import ModelPool
+from engine.upscale.network import UpscaleNet, load_upscaler
+from engine.upscale.upscale import upscale
+
+Find = Callable[[str], Path]
+
+
+class Enlarger:
+    """Finds, lends and runs upscalers.
+
+    Args:
+        find: from an upscaler's id to its file. device: where it computes.
+    """
+
+    def __init__(self, pool: ModelPool, find: Find, device: str) -> None:
+        self._pool = pool
+        self._find = find
+        self._device = device
+
+    def enlarge(
+        self, image: Image.Image, factor: int, upscaler: str, on_progress: Callable[[float], None] | None = None
+    ) -> Image.Image:
+        """The picture `factor` (2 or 4) times as large.
+
+        Args:
+            on_progress: hears 0.0–1.0 before each tile; an exception out of it ends the work.
+
+        Raises:
+            SpecError: there is no such upscaler, or the result would be too large. ModelFileError: it cannot be used.
+        """
+        path = self._find(upscaler)
+        status = path.stat()
+
+        def load() -> UpscaleNet:
+            return load_upscaler(path).to(self._device)
+
+        key = ("upscaler", str(path), status.st_size, status.st_mtime_ns)
+        with self._pool.lease(key, load, nbytes) as net:
+            return upscale(image, factor, net, on_progress=on_progress)
