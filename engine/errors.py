@@ -100,6 +100,28 @@ class AdapterError(StudioError):
     )
 
 
+class MergeError(StudioError):
+    """A merge cannot be made as its recipe says. Nothing is written."""
+
+    status = 422
+    codes = (
+        "merge_inputs_missing",
+        "merge_twice",
+        "merge_weights_zero",
+        "merge_families_differ",
+        "merge_base_needed",
+        "merge_method_unknown",
+        "merge_option_out_of_range",
+        "merge_rank_out_of_range",
+        "merge_layout_cannot",
+        "merge_models_differ",
+        "merge_not_finite",
+        "merge_nothing_left",
+        "merge_name_invalid",
+        "merge_check_failed",
+    )
+
+
 class ConfigError(StudioError):
     """`config.toml`, an extension's manifest or a command-line option is wrong."""
 
@@ -140,7 +162,7 @@ class ConflictError(StudioError):
     """The thing exists, but its state does not allow what was asked."""
 
     status = 409
-    codes = ("data_folder_in_use", "job_already_finished", "store_too_new", "in_use")
+    codes = ("data_folder_in_use", "job_already_finished", "store_too_new", "in_use", "merge_name_taken")
 
 
 class AccessError(StudioError):
@@ -188,6 +210,7 @@ LEAVES: tuple[type[StudioError], ...] = (
     SpecError,
     ModelFileError,
     AdapterError,
+    MergeError,
     ConfigError,
     SetupError,
     NotFoundError,
