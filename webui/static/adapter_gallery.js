@@ -10,6 +10,8 @@ import { stack } from "./stack.js";
 import { settled } from "./timing.js";
 
 const PAGE = 60;
+// The most that the library gives at once.
+const LONGEST_PAGE = 500;
 const answers = () => live.connected && ["warming", "ready"].includes(live.status.state);
 
 class Gallery extends HTMLElement {
@@ -18,7 +20,7 @@ class Gallery extends HTMLElement {
     this.onState = () => answers() && this.stale && this.reload();
     this.onLibrary = settled(() => {
       shelf.forget();
-      this.reload();
+      this.reload({ keep: true });
     }, 400);
     this.onStack = () => this.mark();
     live.addEventListener("engine", this.onState);
@@ -60,12 +62,15 @@ class Gallery extends HTMLElement {
     return { query: this.search.value.trim(), family: this.family.value, folder: this.folder.value, limit: PAGE };
   }
 
-  async reload({ refresh = false } = {}) {
+  // `keep`: something changed in the folders; what is shown stays where it is.
+  async reload({ refresh = false, keep = false } = {}) {
+    const limit = keep ? Math.max(PAGE, this.adapters.length) : PAGE;
+    if (limit > LONGEST_PAGE) return;
     const turn = ++this.turn;
     clearTimeout(this.again);
     let page;
     try {
-      page = await api.listAdapters({ ...this.query(), refresh: refresh || null }, { quiet: !refresh });
+      page = await api.listAdapters({ ...this.query(), limit, refresh: refresh || null }, { quiet: !refresh });
     } catch (error) {
       if (turn === this.turn) this.failed(error);
       return;
@@ -73,13 +78,20 @@ class Gallery extends HTMLElement {
     if (turn !== this.turn) return;
     this.stale = false;
     this.cursor = page.next_cursor;
-    this.adapters = [...page.adapters];
-    this.adapters.forEach((view) => shelf.know(view));
+    this.place(page.adapters);
     fillChoice(this.family, "All families", page.families, familyName);
-    fillChoice(this.folder, "All folders", page.folders.filter(Boolean));
-    this.grid.replaceChildren(...this.adapters.map(adapterCard));
+    fillChoice(this.folder, "All folders", page.folders.filter(Boolean), (folder) => folder, 1);
     this.drawCount(page);
-    if (page.scanning) this.again = setTimeout(() => this.reload(), 1500);
+    if (page.scanning) this.again = setTimeout(() => this.reload({ keep: true }), 1500);
+  }
+
+  // Cards that say the same stay as they are: no flicker, and the focus is kept.
+  place(adapters) {
+    const known = new Map(this.adapters.map((view, place) => [JSON.stringify(view), this.grid.children[place]]));
+    const cards = adapters.map((view) => known.get(JSON.stringify(view)) ?? adapterCard(view));
+    adapters.forEach((view) => shelf.know(view));
+    this.adapters = [...adapters];
+    if (cards.length !== this.grid.children.length || cards.some((card, place) => card !== this.grid.children[place])) this.grid.replaceChildren(...cards);
   }
 
   async more() {
@@ -110,7 +122,7 @@ class Gallery extends HTMLElement {
       ? ["Nothing found", "Every word must occur in the name, the trigger words or the tags."]
       : scanning
         ? ["Reading the folders…", "Only the first bytes of each file are read; it does not take long."]
-        : ["No adapters yet", "Put LoRA and LyCORIS files (.safetensors) into models/loras; subfolders are fine. They appear here by themselves. Starter adapters for Easel's own model will come with it soon."];
+        : ["No adapters yet", "Put LoRA and LyCORIS files (.safetensors) into models/loras; subfolders are fine. They appear here by themselves, and so do the starter adapters that come with Easel's own model."];
     this.empty.replaceChildren(h("span", { class: "easel-mark easel-mark-large", "aria-hidden": "true" }), h("h3", { text: title }), ...lines.map((text) => h("p", { text })));
   }
 
@@ -126,12 +138,12 @@ class Gallery extends HTMLElement {
 }
 
 // Keep what is chosen while the list of choices changes.
-function fillChoice(choice, all, values, name = (value) => value) {
+function fillChoice(choice, all, values, name = (value) => value, least = 2) {
   const chosen = choice.value;
   const known = [...new Set([...values, chosen].filter(Boolean))];
   choice.replaceChildren(h("option", { value: "", text: all }), ...known.map((value) => h("option", { value, text: name(value) })));
   choice.value = chosen;
-  choice.hidden = known.length < 2 && !chosen;
+  choice.hidden = known.length < least && !chosen;
 }
 
 customElements.define("easel-adapters", Gallery);

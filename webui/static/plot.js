@@ -63,7 +63,7 @@ class PlotDialog {
     this.plan = { x, y, seed, width: spec.width ?? 512, height: spec.height ?? 512, cells: [] };
     for (const down of y?.values ?? [null]) for (const across of x.values) this.plan.cells.push({ across, down, job: null });
     this.drawGrid();
-    await this.submitAll(this.plan, { ...spec, seed, count: 1 });
+    await this.submitAll(this.plan, { ...spec, conflicts: stack.resolution, seed, count: 1 });
   }
 
   // One after another: a refusal of the first is one of all.

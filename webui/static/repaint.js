@@ -4,7 +4,7 @@ import { api, specOfForm } from "./api.js";
 import { h } from "./dom.js";
 import { finished, live } from "./live.js";
 import { stage } from "./stage.js";
-import { refOf, stack } from "./stack.js";
+import { stack } from "./stack.js";
 import { settled } from "./timing.js";
 
 const PAUSE = 350;
@@ -37,11 +37,11 @@ class Repaint extends EventTarget {
     // The one before is of no use any more; what it has finished stays.
     if (before && !finished(before)) api.cancelJob(this.job, { quiet: true }).catch(() => {});
     try {
-      const job = await api.submitJob({ ...spec, adapters: stack.rows.map(refOf), seed: this.seed, count: 1 });
+      const job = await api.submitJob({ ...spec, adapters: stack.refs(), conflicts: stack.resolution, seed: this.seed, count: 1 });
       if (turn !== this.turn) api.cancelJob(job.id, { quiet: true }).catch(() => {});
       this.job = job.id;
       if (!live.jobs.has(job.id)) live.on_job({ job });
-      live.tell("repainted", job.id);
+      stage()?.follow();
     } catch {
       this.on = false;
     }
