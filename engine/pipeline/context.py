@@ -10,6 +10,8 @@ import torch
 
 from engine.adapters.plan import NO_CHANGES, PatchPlan
 from engine.adapters.stack import AdapterStack
+from engine.control.compose import Active, ControlSet, signature
+from engine.control.schedule import Moment
 from engine.errors import GenerationError
 from engine.pipeline.lengths import TextRows
 from engine.pipeline.snapshot import SNAPSHOT_SCHEMA, ContextSnapshot, recipe_digest
@@ -62,6 +64,8 @@ class Rows:
         text: embeddings, r rows.
         added: added conditions by name, r rows each (SDXL: text_embeds, time_ids).
         timestep_cond: guidance embedding of distilled UNets, r rows, or None.
+        controls: the ControlNet units that work in this evaluation.
+        negative: how many of the rows, from the first, are the negative prompt's.
     """
 
     latents: torch.Tensor
@@ -69,6 +73,8 @@ class Rows:
     text: TextRows
     added: dict[str, torch.Tensor]
     timestep_cond: torch.Tensor | None = None
+    controls: tuple[Active, ...] = ()
+    negative: int = 0
 
     @property
     def count(self) -> int:
@@ -87,6 +93,7 @@ class GenerationContext:
         evaluations_done, evaluations_total: UNet calls; a second-order step needs two.
         notices: what encoding decided by itself.
         stack: the adapters of its job; None where there are none.
+        controls: its ControlNet units.
     """
 
     id: str
@@ -110,6 +117,7 @@ class GenerationContext:
     evaluations_done: int = 0
     notices: tuple[Notice, ...] = ()
     stack: AdapterStack | None = None
+    controls: ControlSet = field(default_factory=ControlSet)
 
     def __post_init__(self) -> None:
         self._times: list[float] = self.scheduler.timesteps.tolist()
@@ -149,10 +157,19 @@ class GenerationContext:
         return self.stack.plan(self.fraction) if self.stack is not None else NO_CHANGES
 
     @property
+    def active_controls(self) -> tuple[Active, ...]:
+        """The ControlNet units that work in the next evaluation."""
+        if not self.controls.units or self.finished:
+            return ()
+        timestep = self._times[self.first + self.evaluations_done]
+        training = int(self.scheduler.config.num_train_timesteps)
+        return self.controls.active(Moment(self.evaluations_done, self.evaluations_total, timestep, training))
+
+    @property
     def recipe(self) -> str:
         """What must be the same for a snapshot of it to go on."""
         sources = self.stack.sources if self.stack is not None else ()
-        return recipe_digest(self.spec, self.seed, self.model, sources)
+        return recipe_digest(self.spec, self.seed, self.model, (*sources, *self.controls.sources))
 
     @property
     def key(self) -> ExecutionKey:
@@ -163,6 +180,7 @@ class GenerationContext:
             width=int(self.latents.shape[3]),
             dtype=str(self.dtype).removeprefix("torch."),
             adapters=self.stack.signature(self.fraction) if self.stack is not None else "",
+            controls=signature(self.active_controls),
             pinned=self.text.length if self.spec.repeatable else 0,
         )
 
@@ -170,7 +188,10 @@ class GenerationContext:
         """What to ask the UNet next. Asking twice changes nothing."""
         place = self.first + self.evaluations_done
         scaled = self.scheduler.scale_model_input(self.latents, self._entries[place])
-        return Rows(scaled, self._times[place], self.text, self.added, self.timestep_cond)
+        negative = 1 if self.weights else 0
+        return Rows(
+            scaled, self._times[place], self.text, self.added, self.timestep_cond, self.active_controls, negative
+        )
 
     def fold(self, rows: Rows, answer: torch.Tensor) -> None:
         """Take the UNet's answer to `rows`, shape (r, C, h, w), and step.

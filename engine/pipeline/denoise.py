@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.control.compose import ControlRows, rows_of, summed
 from engine.errors import GenerationError
 from engine.pipeline.context import GenerationContext, Rows
 from engine.pipeline.lengths import TextRows, join
@@ -21,13 +22,14 @@ PINNED_ROWS = 4
 
 @dataclass(frozen=True)
 class _Call:
-    """The arguments of one UNet call."""
+    """The arguments of one UNet call, and of the ControlNets before it."""
 
     sample: torch.Tensor
     timesteps: torch.Tensor
     text: TextRows
     added: dict[str, torch.Tensor]
     timestep_cond: torch.Tensor | None
+    controls: tuple[ControlRows, ...] = ()
 
 
 def tick(
@@ -43,7 +45,7 @@ def tick(
     weights that the UNet carries during the call.
 
     Args:
-        should_stop: asked between the UNet's blocks.
+        should_stop: asked between the blocks of the UNet and of the ControlNets.
         pad_to: pin the call's shape to this many rows: fewer are filled up, more are served in several calls. None pins
             `repeatable` pictures to `PINNED_ROWS`, so that they are the same bit for bit whatever runs beside them.
 
@@ -63,7 +65,8 @@ def tick(
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]
         call = _merged(asked, bundle)
-        with stopping_at(bundle.stop_points, should_stop):
+        points = [*bundle.stop_points, *(point for each in call.controls for point in each.network.stop_points)]
+        with stopping_at(points, should_stop):
             answer = _evaluate(bundle, call) if pad_to is None else _evaluate_pinned(bundle, call, pad_to)
         fault: GenerationError | None = None
         place = 0
@@ -88,6 +91,7 @@ def _merged(asked: Sequence[Rows], bundle: ModelBundle) -> _Call:
         text=join([rows.text for rows in asked]),
         added={name: _stacked([rows.added[name] for rows in asked]) for name in asked[0].added},
         timestep_cond=_stacked(conds) if conds else None,
+        controls=rows_of([(rows.controls, rows.count, rows.negative) for rows in asked]),
     )
 
 
@@ -95,7 +99,16 @@ def _stacked(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-def _evaluate(bundle: ModelBundle, call: _Call) -> torch.Tensor:
+def _evaluate(bundle: ModelBundle, call: _Call, *, whole: bool = False) -> torch.Tensor:
+    residuals = summed(
+        call.controls,
+        call.sample,
+        call.timesteps,
+        call.text.embeds,
+        mask=call.text.mask,
+        added=call.added,
+        whole=whole,
+    )
     answer: torch.Tensor = bundle.unet(
         call.sample,
         call.timesteps,
@@ -103,6 +116,8 @@ def _evaluate(bundle: ModelBundle, call: _Call) -> torch.Tensor:
         encoder_attention_mask=call.text.mask,
         timestep_cond=call.timestep_cond,
         added_cond_kwargs=call.added or None,
+        down_block_additional_residuals=residuals[0] if residuals is not None else None,
+        mid_block_additional_residual=residuals[1] if residuals is not None else None,
         return_dict=False,
     )[0]
     return answer
@@ -115,7 +130,7 @@ def _evaluate_pinned(bundle: ModelBundle, call: _Call, size: int) -> torch.Tenso
         rows = torch.arange(start, min(start + size, call.sample.shape[0]), device=bundle.device)
         used = len(rows)
         rows = torch.cat([rows, rows[:1].expand(size - used)])
-        answers.append(_evaluate(bundle, _picked(bundle, call, rows))[:used])
+        answers.append(_evaluate(bundle, _picked(bundle, call, rows), whole=True)[:used])
     return torch.cat(answers)
 
 
@@ -126,4 +141,5 @@ def _picked(bundle: ModelBundle, call: _Call, rows: torch.Tensor) -> _Call:
         text=TextRows(call.text.embeds[rows], None if call.text.mask is None else call.text.mask[rows]),
         added={name: value[rows] for name, value in call.added.items()},
         timestep_cond=None if call.timestep_cond is None else call.timestep_cond[rows],
+        controls=tuple(control.picked(rows) for control in call.controls),
     )

@@ -10,6 +10,7 @@ from engine.adapters.plan import NO_CHANGES
 from engine.adapters.stack import AdapterStack
 from engine.conditioning.encode import Conditioning, encode
 from engine.conditioning.grammar import parse
+from engine.control.compose import ControlSet
 from engine.pipeline.context import GenerationContext, LatentStart
 from engine.pipeline.lengths import TextRows, join
 from engine.pipeline.model import EmbeddingCache, ModelBundle
@@ -31,11 +32,13 @@ def begin(
     cache: EmbeddingCache | None = None,
     start: LatentStart | None = None,
     stack: AdapterStack | None = None,
+    controls: ControlSet | None = None,
 ) -> GenerationContext:
     """Picture `index` of a resolved spec, before its first step; its seed is the spec's plus `index`.
 
     Args:
         stack: the spec's adapters, read for this model; whoever reads them closes them.
+        controls: the spec's ControlNet units, with their hints embedded; whoever lends the networks keeps them leased.
 
     Raises:
         SpecError: what the prompt or the sampler is refused for. AdapterError: the adapters overflow the text encoder.
@@ -73,6 +76,7 @@ def begin(
         first=first,
         notices=notices,
         stack=stack,
+        controls=controls if controls is not None else ControlSet(),
     )
     if sampler(sampler_id).seeded:
         scheduler.noise_sampler = PictureNoise(scheduler, context.latents, seed)
@@ -88,6 +92,7 @@ def resume(
     context_id: str,
     cache: EmbeddingCache | None = None,
     stack: AdapterStack | None = None,
+    controls: ControlSet | None = None,
 ) -> GenerationContext | None:
     """The context that `snapshot` was taken of, to go on bit for bit.
 
@@ -98,6 +103,7 @@ def resume(
         if isinstance(snapshot, bytes):
             snapshot = ContextSnapshot.from_bytes(snapshot)
         sources = stack.sources if stack is not None else ()
+        sources += controls.sources if controls is not None else ()
         if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key, sources):
             return None
         start = None
@@ -107,7 +113,9 @@ def resume(
                 int(snapshot.tree["start_step"]),
                 snapshot.tensors.get("start.mask"),
             )
-        context = begin(bundle, spec, index, context_id=context_id, cache=cache, start=start, stack=stack)
+        context = begin(
+            bundle, spec, index, context_id=context_id, cache=cache, start=start, stack=stack, controls=controls
+        )
         context.take_up(snapshot)
     except (SnapshotUnusableError, KeyError):
         return None

@@ -49,6 +49,35 @@ def write_tiny_sdxl(folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.f
     return _write(folder, "sdxl", seed, dtype, unet)
 
 
+def write_tiny_controlnet(
+    folder: Path, model_folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any
+) -> Path:
+    """Write a ControlNet for the UNet of a tiny model, as diffusers keeps one; `changes` override its config.
+
+    Its output convolutions are random, not zero as in training's first step: the residuals are as large as the skips.
+    """
+    guard_torchvision()
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(model_folder / "unet")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ControlNetModel.from_unet(
+            unet, conditioning_embedding_out_channels=(4, 8, 16), load_weights_from_unet=False
+        )
+        if changes:
+            model = ControlNetModel.from_config({**model.config, **changes})
+        for part in (
+            model.controlnet_cond_embedding.conv_out,
+            model.controlnet_down_blocks,
+            model.controlnet_mid_block,
+        ):
+            for parameter in part.parameters():
+                torch.nn.init.normal_(parameter, std=0.1)
+    _save(model, folder, dtype)
+    return folder
+
+
 def write_single_file(
     model_folder: Path,
     target: Path,

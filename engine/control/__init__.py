@@ -1,0 +1,1 @@
+"""ControlNets: units over the steps, their residuals, hints and preprocessors."""
