@@ -103,7 +103,8 @@ class StackAdmission:
 
         Raises:
             SpecError: `adapter_unknown`, `fraction_out_of_range`, `bad_request` (more than 200).
-            AdapterError: `adapter_weight_out_of_range`, `adapter_family_mismatch`, `adapter_blocks_unknown`.
+            AdapterError: `adapter_weight_out_of_range`, `adapter_family_mismatch`, `adapter_blocks_unknown`,
+                `adapter_twice`.
             ModelFileError: a file that cannot be used.
         """
         if len(spec.adapters) + len(tags) > MOST_ADAPTERS:
@@ -113,6 +114,7 @@ class StackAdmission:
         found = _Rows()
         for row in spec.adapters:
             self._take(row, spec, model, found, notices)
+        _refuse_twice(found)
         if tags:
             self._take_tags(spec, tags, model, found, notices)
         self._advise_list(model, found.entries, notices)
@@ -191,6 +193,19 @@ class StackAdmission:
                 name = f"{entry.path.stem} {entry.view.title}"
                 return hurried(entry.facts.speed, name), entry.view.title
         return ModelDefaults(), ""
+
+
+def _refuse_twice(found: _Rows) -> None:
+    seen: set[str] = set()
+    for row, entry in zip(found.rows, found.entries, strict=True):
+        if row.enabled and row.name in seen:
+            raise AdapterError(
+                "adapter_twice",
+                f"{entry.view.title} stands in the stack twice.",
+                "Change the weight of the first one instead.",
+            )
+        if row.enabled:
+            seen.add(row.name)
 
 
 def check_row(row: AdapterRef, entry: AdapterEntry, model: ModelEntry, notices: list[Notice]) -> None:

@@ -15,6 +15,7 @@ from engine.protocol.specs import AdapterRef
 
 _TAG_START = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
 LONGEST_PHRASE = 60
+LOOKED_AT = 300
 
 
 class WordList:
@@ -25,14 +26,21 @@ class WordList:
         self._keys = [key for key, _ in self._rows]
 
     def starting(self, prefix: str, limit: int) -> list[Completion]:
-        """At most `limit` different completions whose text begins with `prefix`."""
+        """At most `limit` different completions whose text begins with `prefix`; ids first, then titles, then words."""
         found: dict[str, Completion] = {}
         place = bisect_left(self._keys, prefix)
-        while place < len(self._keys) and self._keys[place].startswith(prefix) and len(found) < limit:
+        while place < len(self._keys) and self._keys[place].startswith(prefix) and len(found) < LOOKED_AT:
             completion = self._rows[place][1]
             found.setdefault(completion.insert, completion)
             place += 1
-        return list(found.values())
+
+        def order(each: Completion) -> tuple[bool, bool]:
+            return (
+                not each.insert.casefold().startswith((prefix, f"<lora:{prefix}")),
+                not each.text.casefold().startswith(prefix),
+            )
+
+        return sorted(found.values(), key=order)[:limit]
 
 
 def adapter_rows(entries: Iterable[AdapterEntry]) -> Iterator[tuple[str, Completion]]:

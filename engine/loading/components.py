@@ -24,10 +24,23 @@ def build(part: str, config: Mapping[str, Any], source: str) -> torch.nn.Module:
     Raises:
         ModelFileError: `model_file_unsupported`, the config names a class or shape that cannot be built.
     """
+    with init_empty_weights(include_buffers=False):
+        return _build(part, config, source)
+
+
+def outline(part: str, config: Mapping[str, Any], source: str) -> torch.nn.Module:
+    """As `build`, only to be looked at: buffers are empty too. Any thread may call it while others build modules.
+
+    `build` changes how every thread registers parameters while it lasts; this stays within its own.
+    """
+    with torch.device("meta"):
+        return _build(part, config, source)
+
+
+def _build(part: str, config: Mapping[str, Any], source: str) -> torch.nn.Module:
     guard_torchvision()
     try:
-        with init_empty_weights(include_buffers=False):
-            module = _text_encoder(part, config) if part.startswith("text_encoder") else _diffusers(part, config)
+        module = _text_encoder(part, config) if part.startswith("text_encoder") else _diffusers(part, config)
     except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
         raise ModelFileError(
             "model_file_unsupported", f"The settings of the {words(part)} of {source} cannot be used: {error}.", ""

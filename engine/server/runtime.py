@@ -26,7 +26,8 @@ from engine.library.library import Library
 from engine.library.previews import CoverFolder
 from engine.library.styles import StyleFile
 from engine.metrics.registry import Metrics
-from engine.protocol.commands import TokenCount
+from engine.protocol.adapters import StackReport
+from engine.protocol.commands import CheckStack, TokenCount
 from engine.protocol.events import FaultReported, LibraryChanged
 from engine.protocol.jobs import ErrorView
 from engine.server.answers.adapters import AdapterAnswers
@@ -85,6 +86,7 @@ class Runtime:
         self._stop_worker: Callable[[], None] | None = None
         self._worker_thread: threading.Thread | None = None
         self._count_tokens: Callable[[str, str | None], TokenCount] | None = None
+        self._check_stack: Callable[[CheckStack], StackReport] | None = None
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -125,6 +127,7 @@ class Runtime:
 
                 workshop = Workshop(self)
             self._count_tokens = workshop.count_tokens
+            self._check_stack = workshop.check_stack
             self._stop_worker = workshop.worker.stop
             if self._stopping.is_set():
                 return
@@ -171,7 +174,9 @@ class Runtime:
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
                 LibraryAnswers(self.library, self.styles, publish).answers(),
-                AdapterAnswers(self.library, self.gallery, self.store, self._library_changed).answers(),
+                AdapterAnswers(
+                    self.library, self.gallery, self.store, changed=self._library_changed, check=self._stack_report
+                ).answers(),
                 PictureAnswers(AssetStore(settings.state_dir), self.library, self._tokens).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
@@ -180,5 +185,15 @@ class Runtime:
 
     def _tokens(self, prompt: str, model: str | None) -> TokenCount:
         if self._count_tokens is None:
-            raise EngineLostError("engine_starting", "The engine is still warming up.", "Try again in a few seconds.")
+            raise _warming_up()
         return self._count_tokens(prompt, model)
+
+    def _stack_report(self, command: CheckStack) -> StackReport:
+        if self._check_stack is None:
+            raise _warming_up()
+        return self._check_stack(command)
+
+
+def _warming_up() -> EngineLostError:
+    """The answer to what needs torch, while that is being imported."""
+    return EngineLostError("engine_starting", "The engine is still warming up.", "Try again in a few seconds.")

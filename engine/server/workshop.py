@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StudioError
 from engine.jobs.adapters import AdapterShop
-from engine.jobs.enlarging import Enlarger
+from engine.jobs.enlarging import EnlargeErrand, Enlarger
 from engine.jobs.finishing import Finisher
 from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
@@ -17,6 +18,7 @@ from engine.memory.pool import ModelPool
 from engine.protocol.events import FaultReported
 from engine.protocol.jobs import ErrorView
 from engine.protocol.specs import GenerationSpec
+from engine.server.stack_checker import StackChecker
 from engine.server.tokens import TokenCounter
 
 if TYPE_CHECKING:
@@ -61,13 +63,15 @@ class Workshop:
             version=VERSION,
             publish=runtime.events.publish,
         )
+        enlarger = Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device)
         self.worker = Worker(
             queue=runtime.queue,
             board=runtime.board,
             store=runtime.store,
             bench=self._bench,
             finisher=finisher,
-            enlarger=Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device),
+            enlarger=enlarger,
+            errands=(EnlargeErrand(enlarger, finisher, self._picture_path),),
             previewer=Previewer(
                 settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
             ),
@@ -80,6 +84,10 @@ class Workshop:
             snapshot_interval=settings.engine.snapshot_interval,
         )
         self.count_tokens = TokenCounter(runtime.library).count
+        self.check_stack = StackChecker(runtime.library).check
+
+    def _picture_path(self, image_id: str, owner: str) -> Path:
+        return self._runtime.settings.outputs_dir / self._runtime.store.history.get(image_id, owner).name
 
     def _warm(self) -> None:
         """Open the default model, so that the first picture does not wait for it. A missing one is told, not fatal."""

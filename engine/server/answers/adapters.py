@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.errors import SpecError
 from engine.library.library import Library
 from engine.protocol.adapters import (
     AdapterDetails,
@@ -31,10 +30,24 @@ from engine.store.store import Store
 
 
 class AdapterAnswers:
-    """What there is to stack, and what a stack would do. `changed` is called after a look at the folders."""
+    """What there is to stack, and what a stack would do.
 
-    def __init__(self, library: Library, gallery: Gallery, store: Store, changed: Callable[[], None]) -> None:
-        self._library, self._gallery, self._store, self._changed = library, gallery, store, changed
+    Args:
+        changed: called after a look at the folders that found something.
+        check: makes the report of a stack; it needs the rooms with torch.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        gallery: Gallery,
+        store: Store,
+        *,
+        changed: Callable[[], None],
+        check: Callable[[CheckStack], StackReport],
+    ) -> None:
+        self._library, self._gallery, self._store = library, gallery, store
+        self._changed, self._check = changed, check
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -71,7 +84,7 @@ class AdapterAnswers:
 
     def check(self, command: CheckStack) -> StackReport:
         """What of each adapter fits the model."""
-        raise SpecError("not_built_yet", "Match reports are not built yet.", "")
+        return self._check(command)
 
     def suggest(self, command: SuggestAdapters) -> SuggestionList:
         """Adapters that fit the prompt."""
