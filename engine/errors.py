@@ -60,6 +60,7 @@ class SpecError(StudioError):
         "combination_unknown",
         "model_unknown",
         "vae_unknown",
+        "upscaler_unknown",
         "adapter_unknown",
         "style_unknown",
         "extension_unknown",
@@ -119,6 +120,27 @@ class MergeError(StudioError):
         "merge_nothing_left",
         "merge_name_invalid",
         "merge_check_failed",
+    )
+
+
+class ControlError(StudioError):
+    """A ControlNet unit cannot be used: its model, its picture, its preprocessor or its numbers."""
+
+    status = 422
+    codes = (
+        "control_unknown",
+        "control_mismatch",
+        "control_unsupported",
+        "control_image_missing",
+        "control_image_unusable",
+        "control_weight_out_of_range",
+        "control_window_empty",
+        "control_value_out_of_range",
+        "preprocessor_unknown",
+        "preprocessor_unavailable",
+        "preprocessor_failed",
+        "annotator_missing",
+        "annotator_unusable",
     )
 
 

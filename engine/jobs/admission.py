@@ -25,6 +25,7 @@ from engine.protocol.specs import (
     CLIP_SKIP_RANGE,
     COUNT_RANGE,
     GUIDANCE_RANGE,
+    LARGEST_SIDE,
     PROMPT_LIMIT,
     SEED_RANGE,
     SIZE_MULTIPLE,
@@ -115,19 +116,42 @@ class Admission:
     def _enlarging(self, spec: GenerationSpec, defaults: ModelDefaults, notices: list[Notice]) -> dict[str, Any]:
         """By how much and with which file the finished picture is enlarged."""
         factor = _first(spec.upscale, defaults.upscale, 1)
-        if factor not in UPSCALE_CHOICES:
-            raise SpecError("bad_request", f"A picture is enlarged 1, 2 or 4 times, not {factor}.", "Choose one.")
         if factor == 1:
             return {"upscale": 1, "upscaler": None}
-        files = [file for file in self._library.files("upscaler") if not file.problem]
-        if spec.upscaler is not None:
-            self._library.path_of("upscaler", spec.upscaler)
-            return {"upscale": factor, "upscaler": spec.upscaler}
-        if not files:
-            message = "There is no upscaler file, so the picture keeps its size: put one into models/upscalers."
-            notices.append(Notice(code="setting_unsupported", message=message, level="warning"))
+        width = _first(spec.width, defaults.width, 512)
+        height = _first(spec.height, defaults.height, 512)
+        try:
+            upscaler = self.upscaler_for(width, height, factor, spec.upscaler)
+        except SpecError as error:
+            if spec.upscale is not None or error.code != "upscaler_unknown":
+                raise
+            # Only the model's own default asked for it.
+            notices.append(Notice(code="setting_unsupported", message=str(error), level="warning"))
             return {"upscale": 1, "upscaler": None}
-        return {"upscale": factor, "upscaler": files[0].id}
+        return {"upscale": factor, "upscaler": upscaler}
+
+    def upscaler_for(self, width: int, height: int, factor: int, name: str | None) -> str:
+        """The id of the upscaler that makes a picture of that size (px) `factor` times as large.
+
+        Raises:
+            SpecError: `bad_request`, `size_out_of_range`, `upscaler_unknown`. ModelFileError: it cannot be used.
+        """
+        if factor not in UPSCALE_CHOICES[1:]:
+            raise SpecError("bad_request", f"A picture is enlarged 2 or 4 times, not {factor}.", "Choose one of them.")
+        if max(width, height) * factor > LARGEST_SIDE:
+            raise SpecError(
+                "size_out_of_range",
+                f"{width} × {height} px enlarged {factor} times is more than {LARGEST_SIDE} px.",
+                "Enlarge less, or begin with a smaller picture.",
+            )
+        usable = {file.id: file for file in self._library.files("upscaler") if not file.problem}
+        if name is not None and name in usable:
+            return name
+        if name is None and usable:
+            return next(iter(usable))
+        what = f"There is no upscaler “{name[:100]}”" if name is not None else "There is no upscaler file"
+        hint = f"There is {', '.join(usable)}." if usable else "Put one into models/upscalers."
+        raise SpecError("upscaler_unknown", f"{what}, so no picture can be enlarged.", hint)
 
     def _sampler(self, spec: GenerationSpec, defaults: ModelDefaults) -> tuple[str, str]:
         """The ids of sampler and schedule; titles and A1111's combined names are understood too."""

@@ -1,12 +1,16 @@
-"""Enlarger: finished pictures made two or four times as large, with an upscaler lent by the pool."""
+"""Pictures made two or four times as large, with an upscaler lent by the pool: as they are finished, or later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
+from engine.errors import NotFoundError
+from engine.jobs.errands import ErrandStep
+from engine.jobs.finishing import Finisher
+from engine.jobs.running import Running
 from engine.loading.loader import nbytes
 from engine.memory.pool import ModelPool
 from engine.upscale.network import UpscaleNet, load_upscaler
@@ -47,3 +51,30 @@ class Enlarger:
         key = ("upscaler", str(path), status.st_size, status.st_mtime_ns)
         with self._pool.lease(key, load, nbytes) as net:
             return upscale(image, factor, net, on_progress=on_progress)
+
+
+class EnlargeErrand:
+    """A picture of the history, enlarged: another picture with the same settings."""
+
+    kind = "upscale"
+
+    def __init__(self, enlarger: Enlarger, finisher: Finisher, locate: Callable[[str, str], Path]) -> None:
+        self._enlarger = enlarger
+        self._finisher = finisher
+        self._locate = locate
+
+    def run(self, running: Running) -> Iterator[ErrandStep]:
+        """See `Errand`. The payload has `image_id`, `factor` and `upscaler`."""
+        payload = running.claim.job.payload or {}
+        path = self._locate(str(payload["image_id"]), running.owner)
+        yield ErrandStep("upscaling", 0.0)
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except OSError as error:
+            raise NotFoundError(
+                "image_unknown", f"The picture {path.name} cannot be read any more.", "Choose another picture."
+            ) from error
+        large = self._enlarger.enlarge(image, int(str(payload["factor"])), str(payload["upscaler"]))
+        yield ErrandStep("saving", 0.95)
+        self._finisher.save(running, large)

@@ -16,7 +16,7 @@ from engine.images.infotext import write_infotext
 from engine.images.names import file_name
 from engine.images.writer import write_image
 from engine.jobs.queue import JobQueue
-from engine.jobs.running import RunningPicture
+from engine.jobs.running import Running
 from engine.jobs.snapshots import SnapshotStore
 from engine.library.library import Library
 from engine.protocol.events import Event, ImageSaved
@@ -54,7 +54,7 @@ class Finisher:
         self._version = version
         self._publish = publish
 
-    def save(self, picture: RunningPicture, image: Image.Image) -> ImageView:
+    def save(self, picture: Running, image: Image.Image) -> ImageView:
         """Write and record one picture. Raises StorageError where the disk refuses."""
         spec = spec_of(picture.claim.job.spec, picture.index)
         name = picture.claim.task.file_name or self._new_name(picture, spec)
@@ -98,7 +98,7 @@ class Finisher:
         self._snapshots.forget(view.id)
         self._publish(ImageSaved(owner=owner, image=view))
 
-    def _new_name(self, picture: RunningPicture, spec: GenerationSpec) -> str:
+    def _new_name(self, picture: Running, spec: GenerationSpec) -> str:
         name = file_name(
             spec.output.name_pattern or self._name_pattern,
             model=spec.model or "",

@@ -13,6 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from pydantic import JsonValue
+
 from engine.errors import ConflictError, StudioError
 from engine.jobs.admission import Admitted
 from engine.jobs.board import Board
@@ -22,6 +24,7 @@ from engine.metrics.registry import Metrics
 from engine.protocol.events import Event, JobChanged, JobNoticed, QueueChanged
 from engine.protocol.jobs import FINISHED, ErrorView, JobStatus, JobView
 from engine.protocol.notices import Notice
+from engine.protocol.specs import GenerationSpec
 from engine.store.jobs import JobRecord, TaskRecord
 from engine.store.store import Store
 
@@ -75,18 +78,37 @@ class JobQueue:
 
     def submit(self, admitted: Admitted, *, owner: str, priority: str, request_id: str | None) -> JobView:
         """Store a job durably, queue it, and return it; a repeated `request_id` returns the first one."""
-        spec, job_id = admitted.spec, uuid.uuid4().hex
+        return self._accept(
+            admitted.spec, "generate", None, admitted.notices, owner=owner, priority=priority, request_id=request_id
+        )
+
+    def submit_errand(self, kind: str, spec: GenerationSpec, payload: dict[str, JsonValue], *, owner: str) -> JobView:
+        """The same for work that paints nothing new: `payload` says what to do, `spec` what its result is made with."""
+        return self._accept(spec, kind, payload, (), owner=owner, priority="normal", request_id=None)
+
+    def _accept(
+        self,
+        spec: GenerationSpec,
+        kind: str,
+        payload: dict[str, JsonValue] | None,
+        notices: tuple[Notice, ...],
+        *,
+        owner: str,
+        priority: str,
+        request_id: str | None,
+    ) -> JobView:
+        job_id = uuid.uuid4().hex
         tasks = tuple(TaskRecord(job_id, index, "queued", uuid.uuid4().hex, None, 0) for index in range(spec.count))
         record = self._store.jobs.submit(
             JobRecord(
                 id=job_id,
                 owner=owner,
-                kind="generate",
-                stages=STAGES,
+                kind=kind,
+                stages=STAGES if kind == "generate" else (kind,),
                 status="queued",
                 spec=spec,
                 priority=priority,
-                notices=admitted.notices,
+                notices=notices,
                 error=None,
                 created_at=time.time(),
                 started_at=None,
@@ -95,6 +117,7 @@ class JobQueue:
                 evaluations=0,
                 request_id=request_id,
                 tasks=tasks,
+                payload=payload,
             )
         )
         if record.id == job_id:

@@ -1,4 +1,4 @@
-"""RunningPicture: one picture in progress, between its claim and its file."""
+"""What is in progress: a picture between its claim and its file, or an errand."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ from engine.pipeline.context import GenerationContext
 
 
 @dataclass
-class RunningPicture:
-    """What the worker keeps of a picture.
-
-    `lent` are its adapters, given back when it is over. `alone` is set after a shared call failed, so that the next
-    failure names its culprit. `counted` is the number of evaluations that the store knows of.
-    """
+class Running:
+    """One task of a job in progress."""
 
     claim: Claim
-    context: GenerationContext
-    lent: LentStack
-    alone: bool = False
-    counted: int = 0
-    began: float = field(default_factory=time.monotonic)
-    last_preview: float = 0.0
-    last_snapshot: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.monotonic, kw_only=True)
 
     @property
     def job_id(self) -> str:
@@ -43,6 +33,22 @@ class RunningPicture:
     @property
     def owner(self) -> str:
         return self.claim.job.owner
+
+
+@dataclass
+class RunningPicture(Running):
+    """What the worker keeps of a picture.
+
+    `lent` are its adapters, given back when it is over. `alone` is set after a shared call failed, so that the next
+    failure names its culprit. `counted` is the number of evaluations that the store knows of.
+    """
+
+    context: GenerationContext
+    lent: LentStack
+    alone: bool = False
+    counted: int = 0
+    last_preview: float = 0.0
+    last_snapshot: float = field(default_factory=time.monotonic)
 
     @property
     def weight(self) -> float:

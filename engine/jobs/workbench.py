@@ -43,6 +43,7 @@ class Workbench:
         entry = self._library.find_model(spec.model)
         vae = self._library.find_vae(spec.vae) if spec.vae else None
         self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype, patched=self._patched)
+        self._bundle.find_embeddings = lambda: self._library.embeddings
         self._key = (spec.model, spec.vae)
 
     def stack(self, spec: GenerationSpec, job_id: str) -> LentStack:

@@ -16,9 +16,10 @@ from typing import Any
 
 from PIL.Image import Image
 
-from engine.errors import StudioError
+from engine.errors import GenerationError, StudioError
 from engine.jobs.board import Board
 from engine.jobs.enlarging import Enlarger
+from engine.jobs.errands import Errand, RunningErrand
 from engine.jobs.faults import BACKOFF_SECONDS, MAX_TRIES, as_studio_error, is_transient
 from engine.jobs.finishing import Finisher
 from engine.jobs.previews import Previewer
@@ -42,6 +43,8 @@ log = logging.getLogger("easel.worker")
 
 # A loaded file may take this long on a slow disk before the worker counts as hung.
 LOAD_ALLOWANCE = 900.0
+# One step of an errand: a large picture enlarged on a slow CPU, a module of a merge.
+ERRAND_ALLOWANCE = 600.0
 IDLE_WAIT = 1.0
 # A job for another model waits this long for the present one's pictures before no more of those are admitted.
 SWITCH_PATIENCE = 20.0
@@ -59,6 +62,7 @@ class Worker(threading.Thread):
         bench: Workbench,
         finisher: Finisher,
         enlarger: Enlarger,
+        errands: Sequence[Errand],
         previewer: Previewer,
         snapshots: SnapshotStore,
         pulse: Pulse,
@@ -72,6 +76,8 @@ class Worker(threading.Thread):
         self._queue, self._board, self._store = queue, board, store
         self._bench, self._finisher, self._previewer = bench, finisher, previewer
         self._enlarger = enlarger
+        self._errands = {errand.kind: errand for errand in errands}
+        self._errand: RunningErrand | None = None
         self._snapshots, self._pulse, self._metrics = snapshots, pulse, metrics
         self._publish, self._warm = publish, warm
         self._max_batch, self._snapshot_interval = max_batch, snapshot_interval
@@ -95,11 +101,15 @@ class Worker(threading.Thread):
             self._admit()
             if self._pictures:
                 self._serve()
-            else:
+            if self._errand is not None:
+                self._advance_errand(self._errand)
+            elif not self._pictures:
                 self._bench.rest()
                 self._queue.wait(min(IDLE_WAIT, self._queue.next_retry() or IDLE_WAIT))
         for picture in self._pictures:
             self._keep(picture)
+        if self._errand is not None:
+            self._errand.close()
         self._bench.close()
 
     # --- taking work in --------------------------------------------------------------------------------------------
@@ -111,6 +121,10 @@ class Worker(threading.Thread):
         for claim in self._queue.waiting():
             if len(self._pictures) >= self._max_batch:
                 return
+            if claim.job.kind != "generate":
+                if self._errand is None and self._queue.claim(claim):
+                    self._begin_errand(claim)
+                continue
             same_model = self._bench.holds(claim.job.spec)
             if self._pictures and not same_model:
                 # Its turn has come: let the others run out rather than add to them for ever.
@@ -164,6 +178,43 @@ class Worker(threading.Thread):
         for notice in (*lent.notices, *context.notices):
             self._queue.notice(job.id, notice)
         return RunningPicture(claim, context, lent, alone=job.id in self._tries)
+
+    # --- errands ---------------------------------------------------------------------------------------------------
+
+    def _begin_errand(self, claim: Claim) -> None:
+        def begin_it() -> None:
+            errand = self._errands.get(claim.job.kind)
+            if errand is None:
+                raise GenerationError(
+                    "generation_failed", f"This Easel does not know jobs of kind {claim.job.kind}.", ""
+                )
+            self._errand = RunningErrand(claim, errand)
+
+        self._guard([claim], begin_it)
+
+    def _advance_errand(self, errand: RunningErrand) -> None:
+        """One step of it; whatever happens, it is let go of when it is over."""
+        running, over = errand.running, True
+        job_id, index = running.job_id, running.index
+
+        def step() -> None:
+            nonlocal over
+            with self._pulse.allow(ERRAND_ALLOWANCE):
+                done = errand.advance()
+            if done is None:
+                self._queue.saved(job_id, index)
+            else:
+                over = False
+                at = int(done.fraction * 100)
+                self._progress(job_id, running.owner, index, stage=done.stage, done=at, total=100)
+
+        if self._queue.is_canceled(job_id, index):
+            self._queue.dropped(job_id, index)
+        else:
+            self._guard([running.claim], step)
+        if over:
+            errand.close()
+            self._errand = None
 
     # --- advancing -------------------------------------------------------------------------------------------------
 

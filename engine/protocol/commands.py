@@ -190,6 +190,18 @@ class CancelJob(Command[JobView]):
     job_index: int | None = None
 
 
+class EnlargeImage(Command[JobView]):
+    """Queue a picture of the history to be made 2 or 4 times as large; the result is another picture.
+
+    `upscaler` None is the first file of the library.
+    """
+
+    name = "enlarge_image"
+    image_id: str
+    factor: int = 2
+    upscaler: str | None = None
+
+
 class CheckSpec(Command[JobView]):
     """Resolve a spec as `SubmitJob` would, without queueing it: the view has id "" and the notices."""
 

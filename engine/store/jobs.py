@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import JsonValue
+
 from engine.errors import ConflictError, NotFoundError
 from engine.protocol.jobs import FINISHED, ErrorView, JobStatus
 from engine.protocol.notices import Notice
@@ -32,7 +34,10 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as it is stored. Times are seconds since the epoch; `evaluations` are UNet calls that were spent on it."""
+    """A job as it is stored. Times are seconds since the epoch; `evaluations` are UNet calls that were spent on it.
+
+    `payload` is what a job of another kind than "generate" is to do.
+    """
 
     id: str
     owner: str
@@ -50,6 +55,7 @@ class JobRecord:
     evaluations: int
     request_id: str | None
     tasks: tuple[TaskRecord, ...]
+    payload: dict[str, JsonValue] | None = None
 
 
 # JobStore has a method called `list`, which a type checker would take for the type.
@@ -239,6 +245,7 @@ def _job_row(job: JobRecord) -> Row:
         "attempts": job.attempts,
         "evaluations": job.evaluations,
         "request_id": job.request_id,
+        "payload": None if job.payload is None else json.dumps(job.payload),
     }
 
 
@@ -259,6 +266,7 @@ def _read_job(row: Row, tasks: tuple[TaskRecord, ...]) -> JobRecord:
     plain["spec"] = read_spec(row["spec"])
     plain["notices"] = read_notices(row["notices"])
     plain["error"] = None if row["error"] is None else ErrorView.model_validate_json(row["error"])
+    plain["payload"] = None if row["payload"] is None else json.loads(row["payload"])
     return JobRecord(**plain, tasks=tasks)
 
 

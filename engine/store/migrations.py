@@ -227,4 +227,14 @@ def m0003_adapters(db: Any) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (m0001_first_schema, m0002_tags_and_narrow_indexes, m0003_adapters)
+def m0004_errands(db: Any) -> None:
+    """What jobs that paint nothing (an enlargement, a merge) are to do, as JSON."""
+    db.execute("ALTER TABLE jobs ADD COLUMN payload TEXT")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    m0001_first_schema,
+    m0002_tags_and_narrow_indexes,
+    m0003_adapters,
+    m0004_errands,
+)

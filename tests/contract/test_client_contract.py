@@ -18,6 +18,7 @@ from engine.protocol.commands import (
     CancelJob,
     CheckSpec,
     DeleteImages,
+    EnlargeImage,
     GetImage,
     GetJob,
     GetMetrics,
@@ -95,6 +96,35 @@ def test_a_picture_from_submit_to_history(play: Play) -> None:
         assert {"engine_state", "job", "progress", "preview", "image", "queue"} <= kinds
         numbers = [event.seq for event in seen if event.kind != "preview"]
         assert numbers == sorted(numbers)
+
+    play(scenario)
+
+
+def test_pictures_are_enlarged_as_they_are_made_and_later(play: Play) -> None:
+    async def scenario(client: EngineClient) -> None:
+        wanted = SPEC.model_copy(update={"upscale": 2})
+        (large,) = (await finished(client, (await client.call(SubmitJob(spec=wanted))).id)).images
+        assert (large.width, large.height, large.spec.width) == (128, 128, 64)
+        assert "Postprocess upscale by: 2" in large.infotext
+        assert large.spec.upscaler == "realesr-animevideov3"
+
+        job = await client.call(EnlargeImage(image_id=large.id, factor=2))
+        assert job.kind == "upscale"
+        made = await finished(client, job.id)
+        assert made.status == "done", made.error
+        (larger,) = made.images
+        assert (larger.width, larger.height, larger.seed) == (256, 256, 7)
+        assert larger.id != large.id
+        with Image.open((await client.call(LocateImage(image_name=larger.name))).path) as image:
+            assert image.size == (256, 256)
+        with pytest.raises(NotFoundError):
+            await client.call(EnlargeImage(image_id="nobody", factor=2))
+        with pytest.raises(NotFoundError):
+            await client.call(EnlargeImage(image_id=large.id, factor=2, owner="somebody else"))
+        for factor, code in ((3, "bad_request"), (4, "upscaler_unknown")):
+            with pytest.raises(SpecError) as refusal:
+                await client.call(EnlargeImage(image_id=large.id, factor=factor, upscaler="none of this name"))
+            assert refusal.value.code == code
 
     play(scenario)
 

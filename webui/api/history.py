@@ -10,6 +10,7 @@ from starlette.responses import Response
 from engine.protocol.commands import (
     DeleteImages,
     Done,
+    EnlargeImage,
     GetImage,
     ImagePage,
     MarkImage,
@@ -18,10 +19,10 @@ from engine.protocol.commands import (
     SearchHistory,
 )
 from engine.protocol.frozen import Frozen
-from engine.protocol.jobs import ImageView
+from engine.protocol.jobs import ImageView, JobView
 from webui.api.failures import read_model
 from webui.api.openapi import takes
-from webui.context import ask, owner_of
+from webui.context import ask, owner_of, reply, web
 
 router = APIRouter(prefix="/api/v1/history", tags=["history"])
 
@@ -30,6 +31,13 @@ class ImageIds(Frozen):
     """Which pictures."""
 
     image_ids: tuple[str, ...]
+
+
+class Enlarge(Frozen):
+    """How many times as large (2 or 4), and with which upscaler; None is the first of the library."""
+
+    factor: int = 2
+    upscaler: str | None = None
 
 
 class Mark(Frozen):
@@ -56,6 +64,17 @@ async def search_history(
         owner=owner_of(request), query=query, model=model, favourite=favourite, limit=limit, cursor=cursor
     )
     return await ask(request, command)
+
+
+@router.post(
+    "/{image_id}/enlarge", status_code=202, responses={202: {"model": JobView}}, openapi_extra=takes("Enlarge")
+)
+async def enlarge_image(request: Request, image_id: str) -> Response:
+    """Queue a picture to be made 2 or 4 times as large; the result is another picture."""
+    asked = await read_model(request, Enlarge)
+    command = EnlargeImage(owner=owner_of(request), image_id=image_id, factor=asked.factor, upscaler=asked.upscaler)
+    job = await web(request).call(command)
+    return reply(request, job, 202)
 
 
 @router.post("/delete", responses={200: {"model": Done}}, openapi_extra=takes("ImageIds"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+from pydantic import JsonValue
+
 from engine.jobs.admission import Admission
 from engine.jobs.queue import JobQueue
-from engine.protocol.commands import CancelJob, CheckSpec, GetJob, JobList, ListJobs, SubmitJob
+from engine.protocol.commands import CancelJob, CheckSpec, EnlargeImage, GetJob, JobList, ListJobs, SubmitJob
 from engine.protocol.jobs import JobView
+from engine.protocol.specs import UPSCALE_CHOICES
 from engine.server.dispatch import Answers
 from engine.store.store import Store
 
@@ -23,6 +26,7 @@ class JobAnswers:
         return {
             SubmitJob: self.submit,
             CheckSpec: self.check,
+            EnlargeImage: self.enlarge,
             GetJob: self.get,
             ListJobs: self.list,
             CancelJob: self.cancel,
@@ -46,6 +50,16 @@ class JobAnswers:
             notices=admitted.notices,
             created_at=time.time(),
         )
+
+    def enlarge(self, command: EnlargeImage) -> JobView:
+        """Check what can be checked, and queue it."""
+        image = self._store.history.get(command.image_id, command.owner)
+        upscaler = self._admission.upscaler_for(image.width, image.height, command.factor, command.upscaler)
+        # The settings of the result: those of the picture, and that it was enlarged.
+        known = max(choice for choice in UPSCALE_CHOICES if choice <= command.factor * (image.spec.upscale or 1))
+        spec = image.spec.model_copy(update={"upscale": known, "upscaler": upscaler, "count": 1, "seed": image.seed})
+        payload: dict[str, JsonValue] = {"image_id": image.id, "factor": command.factor, "upscaler": upscaler}
+        return self._queue.submit_errand("upscale", spec, payload, owner=command.owner)
 
     def get(self, command: GetJob) -> JobView:
         """One job of the owner's."""
