@@ -37,6 +37,8 @@ export class BlockWeights {
       this.text,
       this.fault,
     );
+    // Many bars in many rows: they are made when somebody looks.
+    this.element.addEventListener("toggle", () => this.draw());
   }
 
   lengths() {
@@ -44,11 +46,16 @@ export class BlockWeights {
   }
 
   show(blocks, family) {
-    const key = JSON.stringify([blocks, family]);
-    if (key === this.key) return;
-    this.key = key;
-    this.family = family;
     this.blocks = blocks;
+    this.family = family;
+    this.draw();
+  }
+
+  draw() {
+    const { blocks, family } = this;
+    const key = JSON.stringify([blocks, family]);
+    if (key === this.key || !this.element.open) return;
+    this.key = key;
     this.text.value = blocks.join(",");
     this.fault.hidden = true;
     const names = LAYOUTS[blocks.length] ?? LAYOUTS[this.lengths()[0]];

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 import { match } from "./match.js";
 import { shelf } from "./shelf.js";
 
+const EXAMPLES = 3;
 const PARTS = { unet: "UNet", text_encoder: "Text encoder", text_encoder_2: "Text encoder 2" };
 
 export class MatchBadge {
@@ -20,36 +21,36 @@ export class MatchBadge {
   }
 
   update() {
-    const [state, text, title, details] = this.words();
+    const report = match.reports.get(this.row.name) ?? null;
+    const [state, text, title] = this.words(report);
     this.element.dataset.state = state;
     this.element.textContent = text;
     this.element.title = title;
-    const key = JSON.stringify([title, details]);
-    if (this.key === key) return;
-    this.key = key;
-    this.details.replaceChildren(h("p", { text: title }), ...details);
+    if (this.shown === report && this.told === title) return;
+    this.shown = report;
+    this.told = title;
+    this.details.replaceChildren(h("p", { text: title }), ...(report ? lists(report) : []));
   }
 
-  words() {
+  words(report) {
     const { name } = this.row;
-    if (shelf.missing(name)) return ["red", "not here", `“${name}” is not in the library: its file was moved, renamed or never on this machine.`, []];
-    const report = match.reports.get(name);
+    if (shelf.missing(name)) return ["red", "not here", `“${name}” is not in the library: its file was moved, renamed or never on this machine.`];
     if (!report) {
-      if (match.state === "failed") return ["grey", "not checked", match.fault, []];
-      return ["grey", "checking…", "The file's header is being compared with the model.", []];
+      if (match.state === "failed") return ["grey", "not checked", match.fault];
+      return ["grey", "checking…", "The file's header is being compared with the model."];
     }
     const state = !report.usable || report.matched === 0 ? "red" : report.matched < report.total ? "amber" : "green";
-    return [state, `${report.matched} of ${report.total} modules`, report.summary, details(report)];
+    return [state, `${report.matched} of ${report.total} modules`, report.summary];
   }
 }
 
-function details(report) {
+function lists(report) {
   const parts = report.components.map((part) => {
     const conv = part.conv ? `, ${part.conv} of them convolutions` : "";
     return h("li", { text: `${PARTS[part.component] ?? part.component}: ${part.matched} of ${part.total}${conv}` });
   });
   const rest = report.unmatched.map((reason) =>
-    h("li", {}, `${reason.count} × ${reason.reason}`, reason.examples.length ? h("code", { text: reason.examples.join("\n") }) : null),
+    h("li", {}, `${reason.count === 1 ? "1 module" : `${reason.count} modules`}: ${reason.reason}`, reason.examples.length ? h("code", { text: reason.examples.slice(0, EXAMPLES).join("\n") }) : null),
   );
   return [parts.length ? h("ul", {}, ...parts) : null, rest.length ? h("ul", { class: "easel-unmatched" }, ...rest) : null].filter(Boolean);
 }
