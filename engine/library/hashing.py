@@ -57,7 +57,12 @@ def hashes_of(path: Path, stopping: threading.Event | None = None) -> tuple[str,
     whole, data = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
         whole.update(file.read(start))
-    _feed(lambda chunk: (whole.update(chunk), data.update(chunk)), path, start, stopping)
+
+    def both(chunk: bytes) -> None:
+        whole.update(chunk)
+        data.update(chunk)
+
+    _feed(both, path, start, stopping)
     return whole.hexdigest(), data.hexdigest()
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from engine.errors import NotFoundError, SpecError
 from engine.protocol.adapters import NamedStack
 from engine.protocol.specs import AdapterRef
-from engine.store.db import Db
+from engine.store.db import Db, Row
 from engine.store.query import spaced
 
 # How much a match counts where: name, title, trigger words, tags, folder.
@@ -106,7 +106,7 @@ class AdapterStore:
         match = " OR ".join(f'"{term}"' for term in dict.fromkeys(terms))
         return [(row["id"], -row["score"]) for row in self._ranked(match, limit)]
 
-    def _ranked(self, match: str, limit: int) -> list[dict[str, object]]:
+    def _ranked(self, match: str, limit: int) -> list[Row]:
         return self._db.rows(
             f"SELECT w.id AS id, bm25(adapter_words_fts, {_WEIGHTS}) AS score "
             "FROM adapter_words_fts JOIN adapter_words AS w ON w.row = adapter_words_fts.rowid "
