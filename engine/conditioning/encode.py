@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from engine.conditioning.grammar import ParsedPrompt, parse
+from engine.conditioning.inversions import PromptWords, Sources
 from engine.conditioning.native import plain_text, read_native
 from engine.errors import SpecError
 from engine.protocol.commands import TokenCount
@@ -38,7 +39,7 @@ class Conditioning:
     Attributes:
         embeds: shape (1, n, d), n a multiple of 77, in the text encoder's dtype.
         pooled: shape (1, p), or None for families without it.
-        tokens: tokens of the prompt, without start and end marks.
+        tokens: tokens of the prompt, without start and end marks; each vector of an inversion is one.
     """
 
     embeds: torch.Tensor
@@ -53,7 +54,11 @@ class Conditioning:
 
 
 def encode(
-    parsed: ParsedPrompt, tokenizers: Sequence[Any], text_encoders: Sequence[Any], clip_skip: int = 1
+    parsed: ParsedPrompt,
+    tokenizers: Sequence[Any],
+    text_encoders: Sequence[Any],
+    clip_skip: int = 1,
+    words: PromptWords | None = None,
 ) -> Conditioning:
     """Encode a prompt.
 
@@ -62,6 +67,7 @@ def encode(
             second).
         clip_skip: A1111's numbers: 1 is the last layer, 2 the one before. SDXL always starts one layer before the last,
             so that 1 and 2 mean the same there, as in other studios.
+        words: the textual inversions that the prompt names; None: every word is text.
 
     Raises:
         SpecError: `prompt_too_long` beyond 64 chunks of 75 tokens or 64 weakened parts; `bad_request` for compel syntax
@@ -78,7 +84,10 @@ def encode(
             )
         )
         clip_skip = layers
-    with torch.inference_mode():
+    loaded = (words or PromptWords(parsed, {})).load([_width(encoder) for encoder in text_encoders])
+    notices.extend(loaded.notices)
+    tokenizers = loaded.tokenizers(tokenizers)
+    with torch.inference_mode(), loaded.in_encoders(tokenizers, text_encoders):
         parts = []
         for tokenizer, encoder in zip(tokenizers, text_encoders, strict=True):
             conjunction, text = _conjunction(parsed, tokenizer, notices)
@@ -94,15 +103,33 @@ def encode(
     return Conditioning(embeds, pooled, tokens, tuple(dict.fromkeys(notices)))
 
 
-def count_tokens(prompt: str, tokenizer: Any, syntax: PromptSyntax = "a1111") -> TokenCount:
-    """How long a prompt is for a model. Raises SpecError as `parse` and `encode`."""
+def count_tokens(
+    prompt: str,
+    tokenizer: Any,
+    syntax: PromptSyntax = "a1111",
+    sources: Sources | None = None,
+    widths: Sequence[int] = (),
+) -> TokenCount:
+    """How long a prompt is for a model.
+
+    Args:
+        tokenizer: the first one, where the model has two.
+        sources: the textual inversions that there are; their words count as many tokens as they have vectors.
+        widths: of the model's text encoders.
+
+    Raises:
+        SpecError: as `parse` and `encode`.
+    """
     parsed = parse(prompt, syntax)
+    loaded = PromptWords(parsed, sources or {}).load(widths)
+    tokenizer = loaded.tokenizers([tokenizer])[0]
     tokens = chunks = 0
     for texts in _texts(parsed):
         ids = _ids(texts, tokenizer)
         tokens += len(ids)
         chunks += _chunks_of(ids, tokenizer)
-    return TokenCount(tokens=tokens, limit=max(chunks, 1) * CHUNK, chunks=max(chunks, 1), notices=parsed.notices)
+    told = (*parsed.notices, *(notice for notice in loaded.notices if notice.level == "warning"))
+    return TokenCount(tokens=tokens, limit=max(chunks, 1) * CHUNK, chunks=max(chunks, 1), notices=told)
 
 
 def _conjunction(parsed: ParsedPrompt, tokenizer: Any, notices: list[Notice]) -> tuple[Any, str]:
@@ -166,6 +193,11 @@ def _layers(encoder: Any) -> int:
     return int(encoder.config.num_hidden_layers)
 
 
+def _width(encoder: Any) -> int:
+    """How long the vector of a token is."""
+    return int(encoder.config.hidden_size)
+
+
 def _split_point(token_ids: list[int], max_length: int, tokenizer: Any) -> int:
     """How many tokens go into the next chunk: up to a phrase's end near the end, else a word's, else all that fit."""
     if len(token_ids) <= max_length:
@@ -174,7 +206,7 @@ def _split_point(token_ids: list[int], max_length: int, tokenizer: Any) -> int:
     for place in range(max_length - 1, max_length - 1 - PHRASE_REACH, -1):
         if words[place] in PHRASE_ENDS:
             return place + 1
-    for place in range(max_length - 1, 0, -1):
+    for place in range(max_length - 1, -1, -1):
         if words[place].endswith("</w>"):
             return place + 1
     return max_length

@@ -47,6 +47,7 @@ class Lookups:
         find_model: (name or "", hash prefix or "") → the library's id, or None.
         find_vae: VAE name → the library's id, or None.
         find_adapter: (adapter name, hash prefix or "") → the library's id, or None.
+        find_embedding: (embedding's name, hash prefix or "") → the word that calls it here, or None.
     """
 
     canonical: Canonical | None = None
@@ -54,13 +55,15 @@ class Lookups:
     find_model: Callable[[str, str], str | None] | None = None
     find_vae: Callable[[str], str | None] | None = None
     find_adapter: Callable[[str, str], str | None] | None = None
+    find_embedding: Callable[[str, str], str | None] | None = None
 
 
 @dataclass
 class Draft:
     """Settings as a tool wrote them: numbers may be text, "" and None mean "not said".
 
-    `rng` is where the noise was made ("cpu", "gpu", "nv"). `adapters` are the (name, hash) pairs of the prompt's tags;
+    `rng` is where the noise was made ("cpu", "gpu", "nv"). `adapters` are the (name, hash) pairs of the prompt's tags,
+    `embeddings` those of the textual inversions that its prompts were read with;
     `text_first` says that of two weights in a tag the first is the text encoder's.
     `lost` are settings that Easel knows of but cannot restore, in plain words; `unknown` are keys that nobody knows.
     """
@@ -82,6 +85,7 @@ class Draft:
     upscale: Any = None
     rng: str = "cpu"
     adapters: list[tuple[str, str]] = field(default_factory=list)
+    embeddings: list[tuple[str, str]] = field(default_factory=list)
     text_first: bool = False
     lost: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -141,6 +145,7 @@ class _Restoration:
             upscale=self._upscale(),
             adapters=self._adapters(tags, steps),
         )
+        self._embeddings()
         self._noise()
         self._rest()
         return Recipe(
@@ -285,6 +290,22 @@ class _Restoration:
             names = ", ".join(f"“{_short(name)}”" for name in missing[:10])
             self._tell("adapter_skipped", f"Not in the library: {names}. The picture will look different without.")
         return tuple(rows)
+
+    def _embeddings(self) -> None:
+        """Tell which words of the prompts have no vectors here, or others."""
+        find = self.lookups.find_embedding
+        missing: list[str] = []
+        for name, known_hash in self.draft.embeddings[:MOST_ADAPTERS] if find is not None else ():
+            found = find(name, known_hash.lower())
+            if found is None:
+                missing.append(name)
+            elif found.casefold() != name.casefold():
+                self._tell("embedding_skipped", f"The embedding “{_short(name)}” is called “{_short(found)}” here.")
+        if missing:
+            names = ", ".join(f"“{_short(name)}”" for name in missing[:10])
+            self._tell(
+                "embedding_skipped", f"Embeddings that are not in the library: {names}. The words are only text."
+            )
 
     def _weight(self, name: str, value: float) -> float:
         kept = min(max(value, ADAPTER_WEIGHT_RANGE[0]), ADAPTER_WEIGHT_RANGE[1])

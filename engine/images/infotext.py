@@ -44,6 +44,7 @@ def write_infotext(
     samplers: Sequence[SamplerView] = (),
     hashes: dict[str, str] | None = None,
     adapters: Mapping[str, tuple[str, str]] | None = None,
+    embeddings: Mapping[str, str] | None = None,
 ) -> str:
     """The infotext of the one picture that the resolved `spec` makes.
 
@@ -53,10 +54,13 @@ def write_infotext(
         samplers: the sampler table's views, for A1111's titles; ids that are not there are written as they are.
         hashes: further entries for Civitai's `Hashes`, such as {"vae": "…"}.
         adapters: by the names of the spec's rows, SHA-256 and AutoV3 in hex, "" while they are not known.
+        embeddings: names of the textual inversions in the prompts → SHA-256 of their files in hex.
     """
     sampler, schedule = _titles(spec, samplers)
     short_hash = model_hash.lower().removeprefix("0x")[:HASH_LENGTH]
     lora_hashes, civitai = _adapter_hashes(spec, adapters or {})
+    inversions = {_plain_name(name): digest.lower() for name, digest in (embeddings or {}).items() if digest}
+    civitai |= {f"embed:{name}": digest[:HASH_LENGTH] for name, digest in inversions.items()}
     known = ({"model": short_hash} if short_hash else {}) | civitai | (hashes or {})
     pairs: list[tuple[str, object | None]] = [
         ("Steps", spec.steps),
@@ -71,6 +75,7 @@ def write_infotext(
         ("Clip skip", spec.clip_skip if (spec.clip_skip or 1) > 1 else None),
         ("RNG", "CPU"),
         ("Lora hashes", lora_hashes or None),
+        ("TI hashes", ", ".join(f"{name}: {digest[:LORA_HASH_LENGTH]}" for name, digest in inversions.items()) or None),
         ("Postprocess upscale by", spec.upscale if (spec.upscale or 1) > 1 else None),
         ("Postprocess upscaler", spec.upscaler if (spec.upscale or 1) > 1 else None),
     ]
@@ -165,6 +170,7 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
         rng=fields.get("RNG", "GPU"),
     )
     draft.adapters = adapters_in(draft.prompt, fields.get("Lora hashes", ""), fields.get("Hashes", ""))
+    draft.embeddings = embeddings_in(fields.get("TI hashes", ""), fields.get("Hashes", ""))
     # Easel names two different weights, so only other writers' order matters.
     draft.text_first = True
     handled = {name for name in fields if name in _RESTORED}
@@ -185,25 +191,44 @@ def adapters_in(prompt: str, hashes: str = "", civitai: str = "") -> list[tuple[
 
     `hashes` is A1111's `Lora hashes` text, `civitai` the JSON text of `Hashes`, asked where the first has none.
     """
-    known: dict[str, str] = {}
-    try:
-        listed = json.loads(civitai or "{}")
-    except (ValueError, RecursionError):
-        listed = {}
-    for name, digest in listed.items() if isinstance(listed, dict) else ():
-        if name.lower().startswith("lora:") and isinstance(digest, str):
-            known[name[5:]] = digest
-    for entry in hashes.split(","):
-        name, _, digest = entry.rpartition(":")
-        known[name.strip()] = digest.strip()
+    known = _listed(civitai, "lora:") | _short_hashes(hashes)
     names = dict.fromkeys(tag.name for tag in cut_tags(prompt)[1])
     return [(name, known.get(name, "")) for name in names]
+
+
+def embeddings_in(hashes: str = "", civitai: str = "") -> list[tuple[str, str]]:
+    """(name, hash) of the textual inversions that A1111's `TI hashes`, or Civitai's `Hashes`, name."""
+    return list((_listed(civitai, "embed:") | _short_hashes(hashes)).items())
 
 
 def adapters_of(infotext: str) -> list[tuple[str, str]]:
     """(name, hash) of the adapters that an infotext names."""
     fields = parse_infotext(infotext)
     return adapters_in(fields[PROMPT_KEY], fields.get("Lora hashes", ""), fields.get("Hashes", ""))
+
+
+def _short_hashes(text: str) -> dict[str, str]:
+    """A1111's "name: hash, name: hash"."""
+    found: dict[str, str] = {}
+    for entry in text.split(","):
+        name, _, digest = entry.rpartition(":")
+        if name.strip():
+            found[name.strip()] = digest.strip()
+    return found
+
+
+def _listed(civitai: str, prefix: str) -> dict[str, str]:
+    """What Civitai's `Hashes` has under a prefix."""
+    try:
+        listed = json.loads(civitai or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    rows = listed.items() if isinstance(listed, dict) else ()
+    return {
+        name[len(prefix) :]: digest
+        for name, digest in rows
+        if name.lower().startswith(prefix) and isinstance(digest, str)
+    }
 
 
 _RESTORED = frozenset(
@@ -245,6 +270,11 @@ def _titles(spec: GenerationSpec, samplers: Sequence[SamplerView]) -> tuple[str 
 def _tagged_prompt(spec: GenerationSpec) -> str:
     tags = [write_tag(row) for row in spec.adapters if row.enabled]
     return " ".join([spec.prompt, *tags] if spec.prompt else tags)
+
+
+def _plain_name(name: str) -> str:
+    """A name that does not end an entry of `TI hashes`."""
+    return name.replace(":", "").replace(",", "").strip()
 
 
 def _adapter_hashes(spec: GenerationSpec, known: Mapping[str, tuple[str, str]]) -> tuple[str, dict[str, str]]:

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from engine.conditioning.grammar import parse
+from engine.conditioning.inversions import PromptWords, file_sources
 from engine.images.embedded import embed
 from engine.images.formats import media_type
 from engine.images.infotext import write_infotext
@@ -67,6 +69,7 @@ class Finisher:
             version=self._version,
             samplers=sampler_views(),
             adapters=self._library.adapter_hashes(row.name for row in spec.adapters),
+            embeddings=self._library.embedding_hashes(self._embeddings(spec, model.view.family)),
         )
         view = ImageView(
             id=picture.image_id,
@@ -97,6 +100,14 @@ class Finisher:
         self._store.history.record(view, media_type=media_type(view.name), owner=owner)
         self._snapshots.forget(view.id)
         self._publish(ImageSaved(owner=owner, image=view))
+
+    def _embeddings(self, spec: GenerationSpec, family: str) -> list[str]:
+        """Words of the textual inversions that the prompts name, and that are of the model's family."""
+        entries = self._library.embeddings
+        sources = file_sources(each for each in entries if not each.view.problem and each.view.family in ("", family))
+        texts = (spec.prompt, spec.negative_prompt or "")
+        named = [PromptWords(parse(text, spec.prompt_syntax), sources).names for text in texts]
+        return list(dict.fromkeys(name for names in named for name in names))
 
     def _new_name(self, picture: Running, spec: GenerationSpec) -> str:
         name = file_name(

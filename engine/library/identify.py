@@ -202,15 +202,25 @@ def _vae(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:
 
 def _is_embedding(tensors: Tensors) -> bool:
     marks = {"emb_params", "string_to_param", "clip_l", "clip_g"}
-    return bool(marks & tensors.keys()) or any(name.startswith("<") and name.endswith(">") for name in tensors)
+    if marks & tensors.keys() or any(_is_token(name) for name in tensors):
+        return True
+    # diffusers' way with a word without angle brackets: one tensor, which is nothing but vectors.
+    shape = next(iter(tensors.values())).shape if len(tensors) == 1 else ()
+    return len(shape) in (1, 2) and shape[-1] in (768, 1024, 1280)
 
 
 def _embedding(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:
-    if {"clip_l", "clip_g"} & tensors.keys():
+    if {"clip_l", "clip_g"} <= tensors.keys():
         return Identity(kind="embedding", family="sdxl", dtype=common_dtype(tensors.values()))
     widths = {tensor.shape[-1] for tensor in tensors.values() if tensor.shape}
     family = next((name for width, name in ((768, "sd1"), (1024, "sd2")) if width in widths), "")
-    return Identity(kind="embedding", family=family, dtype=common_dtype(tensors.values()))
+    # diffusers' way: the word itself is the tensor's name.
+    tokens = tuple(sorted(name for name in tensors if _is_token(name)))
+    return Identity(kind="embedding", family=family, dtype=common_dtype(tensors.values()), trigger_words=tokens)
+
+
+def _is_token(name: str) -> bool:
+    return 2 < len(name) <= 200 and name.startswith("<") and name.endswith(">")
 
 
 def _is_upscaler(tensors: Tensors) -> bool:

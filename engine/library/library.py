@@ -13,6 +13,7 @@ from engine.library.adapter_entries import adapter_entries
 from engine.library.adapter_shelf import AdapterShelf
 from engine.library.catalogue import Catalogue
 from engine.library.defaults import SavedDefaults
+from engine.library.embeddings import EmbeddingEntry, embedding_entries
 from engine.library.entries import ModelEntry, VaeEntry, stamp_of
 from engine.library.files import file_views
 from engine.library.hashing import HashingThread
@@ -32,6 +33,8 @@ STARTER = "starter"
 # New adapters are read for so long while somebody waits, the rest in the background.
 PATIENCE = 0.5
 READ_AT_ONCE = 100
+# Characters of a hash that name a file surely.
+SHORT_HASH = 8
 
 
 class Library:
@@ -176,11 +179,24 @@ class Library:
         return self._find_file(kind, name)[1].path
 
     @property
-    def embeddings(self) -> dict[str, Path]:
-        """Textual inversions that can be used: the word that stands for one → its file."""
-        return {
-            view.id: found.path for view, found in self._now().files if view.kind == "embedding" and not view.problem
-        }
+    def embeddings(self) -> list[EmbeddingEntry]:
+        """Textual inversions, those with a problem too."""
+        return embedding_entries(self._now().files)
+
+    def embedding_word(self, name: str, hash_prefix: str = "") -> str | None:
+        """The word that calls an embedding which a picture names: by name, or by hash where it was renamed."""
+        entries = [entry for entry in self.embeddings if not entry.view.problem]
+        wanted = name.strip().casefold()
+        for entry in entries:
+            if wanted in (entry.word.casefold(), *(token.casefold() for token in entry.tokens)):
+                return entry.word
+        prefix = hash_prefix if len(hash_prefix) >= SHORT_HASH else "-"
+        return next((entry.word for entry in entries if entry.view.hash.startswith(prefix)), None)
+
+    def embedding_hashes(self, words: Iterable[str]) -> dict[str, str]:
+        """SHA-256 (64 hex) of embeddings by their words; "" where not known yet, no entry where it is gone."""
+        hashes = {entry.word: entry.view.hash for entry in self.embeddings}
+        return {word: hashes[word] for word in words if word in hashes}
 
     def loras_catalogue(self) -> dict[str, CatalogueLora]:
         """The adapters that config.toml names."""
@@ -336,7 +352,8 @@ class Library:
         if self._hashing is None:
             return
         rest = [each for each in self._now().found if not each.hash and not each.identity.problem]
-        order = {"checkpoint": 0, "vae": 1, "adapter": 2}
+        # Embeddings are done in no time.
+        order = {"embedding": -1, "checkpoint": 0, "vae": 1, "adapter": 2}
         rest.sort(key=lambda each: (order.get(each.kind, 3), each.size))
         self._hashing.put((each.path, each.kind == "adapter") for each in rest)
 

@@ -33,6 +33,7 @@ _SAFE = frozenset(
         "torch BoolStorage",
         "torch.storage UntypedStorage",
         "torch Size",
+        "torch.nn.modules.container ParameterDict",
         "torch device",
         "torch float16",
         "torch float32",

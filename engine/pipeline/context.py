@@ -94,6 +94,7 @@ class GenerationContext:
         notices: what encoding decided by itself.
         stack: the adapters of its job; None where there are none.
         controls: its ControlNet units.
+        words: the textual inversions that its prompts name, with the state of their files.
     """
 
     id: str
@@ -118,6 +119,7 @@ class GenerationContext:
     notices: tuple[Notice, ...] = ()
     stack: AdapterStack | None = None
     controls: ControlSet = field(default_factory=ControlSet)
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._times: list[float] = self.scheduler.timesteps.tolist()
@@ -169,7 +171,7 @@ class GenerationContext:
     def recipe(self) -> str:
         """What must be the same for a snapshot of it to go on."""
         sources = self.stack.sources if self.stack is not None else ()
-        return recipe_digest(self.spec, self.seed, self.model, (*sources, *self.controls.sources))
+        return recipe_digest(self.spec, self.seed, self.model, (*sources, *self.controls.sources, *self.words))
 
     @property
     def key(self) -> ExecutionKey:

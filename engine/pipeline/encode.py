@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from engine.adapters.plan import NO_CHANGES
 from engine.adapters.stack import AdapterStack
 from engine.conditioning.encode import Conditioning, encode
 from engine.conditioning.grammar import parse
+from engine.conditioning.inversions import PromptWords, Sources, WordSource, bundled_sources, file_sources
 from engine.control.compose import ControlSet
 from engine.pipeline.context import GenerationContext, LatentStart
 from engine.pipeline.lengths import TextRows, join
@@ -77,6 +79,7 @@ def begin(
         notices=notices,
         stack=stack,
         controls=controls if controls is not None else ControlSet(),
+        words=_words_of(bundle, spec, stack),
     )
     if sampler(sampler_id).seeded:
         scheduler.noise_sampler = PictureNoise(scheduler, context.latents, seed)
@@ -96,14 +99,15 @@ def resume(
 ) -> GenerationContext | None:
     """The context that `snapshot` was taken of, to go on bit for bit.
 
-    Returns None where the snapshot is damaged, or of another spec, model, adapter file or version: the picture begins
-    anew then.
+    Returns None where the snapshot is damaged, or of another spec, model, adapter, embedding or version: the picture
+    begins anew then.
     """
     try:
         if isinstance(snapshot, bytes):
             snapshot = ContextSnapshot.from_bytes(snapshot)
         sources = stack.sources if stack is not None else ()
         sources += controls.sources if controls is not None else ()
+        sources += _words_of(bundle, spec, stack)
         if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key, sources):
             return None
         start = None
@@ -215,17 +219,35 @@ def _encoded(
 ) -> Conditioning:
     clip_skip = spec.clip_skip or 1
     carried = stack.text_signature() if stack is not None else ""
-    key = (bundle.text_key, carried, clip_skip, text, spec.prompt_syntax, str(bundle.dtype))
+    parsed = parse(text, spec.prompt_syntax)
+    words = PromptWords(parsed, _sources(bundle, stack))
+    key = (bundle.text_key, carried, clip_skip, text, spec.prompt_syntax, str(bundle.dtype), words.signature)
     found = cache.get(key) if cache is not None else None
     if found is not None:
         return found
     bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
-    parsed = parse(text, spec.prompt_syntax)
-    made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip)
+    made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip, words)
     told = set(parsed.notices)
-    made = Conditioning(
-        made.embeds, made.pooled, made.tokens, tuple(notice for notice in made.notices if notice not in told)
-    )
+    made = replace(made, notices=tuple(notice for notice in made.notices if notice not in told))
     if cache is not None:
         cache.put(key, made, made.nbytes)
     return made
+
+
+def _words_of(bundle: ModelBundle, spec: GenerationSpec, stack: AdapterStack | None) -> tuple[str, ...]:
+    """The inversions that the prompts name, with the state of their files."""
+    sources = _sources(bundle, stack)
+    texts = (spec.prompt, spec.negative_prompt or "")
+    named = [PromptWords(parse(text, spec.prompt_syntax), sources).signature for text in texts]
+    return tuple(f"{word}|{state}" for signature in named for word, state in signature)
+
+
+def _sources(bundle: ModelBundle, stack: AdapterStack | None) -> Sources:
+    """The words that inversions stand for. Those inside the job's adapters were trained with them, and come first."""
+    sources: dict[str, WordSource] = {}
+    for row in stack.adapters if stack is not None else ():
+        if row.ref.enabled:
+            bundled = bundled_sources(row.adapter.embeddings, f"{row.source}|bundled", row.adapter.path.name)
+            sources = {**sources, **bundled, **sources}
+    files = file_sources(bundle.find_embeddings())
+    return {**sources, **files, **sources}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +16,7 @@ import torch
 from engine.adapters.modules import Targets, targets_of
 from engine.adapters.plan import PatchPlan
 from engine.conditioning.encode import Conditioning
+from engine.library.embeddings import EmbeddingEntry
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.loading.loader import ComponentKey, component_key, load_component, nbytes
 from engine.memory.cache import ByteCache
@@ -44,6 +45,7 @@ class ModelBundle:
         zeros_for_empty: SDXL: an empty negative prompt is zeros, not the encoded empty text.
         vae_facts: what was learnt about the VAE (its decode precision, its preview), kept by the pool.
         patched: the keeper of the weights that adapters change; whoever leases the components next shares it.
+        find_embeddings: the textual inversions that prompts may name, asked for every prompt.
         switch_seconds: how long the last move of the UNet's weights to another stack took; 0.0 before the first.
     """
 
@@ -63,6 +65,7 @@ class ModelBundle:
     pool: ModelPool | None = None
     leases: list[Lease[Any]] = field(default_factory=list)
     patched: PatchedComponents = field(default_factory=PatchedComponents)
+    find_embeddings: Callable[[], Sequence[EmbeddingEntry]] = tuple
     switch_seconds: float = 0.0
 
     @cached_property

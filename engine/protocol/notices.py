@@ -16,6 +16,8 @@ NoticeCode = Literal[
     "adapter_from_prompt",
     "adapter_advice",
     "trigger_words_added",
+    "embedding_used",
+    "embedding_skipped",
     "keys_unmatched",
     "memory_level_lowered",
     "precision_raised",

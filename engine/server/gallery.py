@@ -153,7 +153,8 @@ class Gallery:
         shelf = self._library.adapters
         known = self._lists
         if known is None or known[0] is not shelf.token:
-            words = [*trigger_rows(shelf.entries), *embedding_rows(self._library.embeddings)]
+            embeddings = [entry.word for entry in self._library.embeddings if not entry.view.problem]
+            words = [*trigger_rows(shelf.entries), *embedding_rows(embeddings)]
             known = (shelf.token, (WordList(adapter_rows(shelf.entries)), WordList(words)))
             self._lists = known
         return known[1]

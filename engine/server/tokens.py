@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from engine.conditioning.encode import count_tokens
+from engine.conditioning.inversions import file_sources
 from engine.library.library import Library
 from engine.loading.loader import load_component
 from engine.protocol.commands import TokenCount
+
+_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class TokenCounter:
@@ -29,4 +32,5 @@ class TokenCounter:
             if tokenizer is None:
                 tokenizer = load_component(entry, "tokenizer", dtype=torch.float32, device=torch.device("cpu"))
                 self._tokenizers[entry.view.id] = tokenizer
-            return count_tokens(prompt, tokenizer)
+            widths = [int(entry.config[part].get("hidden_size", 0)) for part in _ENCODERS if part in entry.family.parts]
+            return count_tokens(prompt, tokenizer, sources=file_sources(self._library.embeddings), widths=widths)

@@ -75,6 +75,7 @@ class PictureAnswers:
             find_model=self._model_id,
             find_vae=self._vae_id,
             find_adapter=self._adapter_id,
+            find_embedding=self._library.embedding_word,
         )
 
     def _model_id(self, name: str, hash_prefix: str) -> str | None:
