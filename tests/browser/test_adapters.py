@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from engine.settings import ROOT
 from tests.browser.conftest import PATIENCE, Studio, Visit
 from tests.support.tiny_adapters import write_preview, write_tiny_lora
 from tests.support.tiny_models import write_tiny_sdxl
@@ -104,12 +105,17 @@ def spec(visit: Visit) -> dict[str, Any]:
 
 
 def paint(visit: Visit) -> bytes:
-    """Generate from the Adapters tab; the picture's pixels (the files differ in what is written into them)."""
+    """Generate from the Adapters tab; the picture's pixels."""
     known = len(visit.studio.jobs())
     visit.page.locator("easel-glance").get_by_role("button", name="Generate").click()
     visit.until(lambda: len(visit.studio.jobs()) > known and visit.studio.jobs()[0]["status"] in ("done", "failed"))
     job = visit.studio.jobs()[0]
     assert job["status"] == "done", job["error"]
+    return pixels(visit, job)
+
+
+def pixels(visit: Visit, job: dict[str, Any]) -> bytes:
+    """The first picture of a job; the files differ in what is written into them."""
     answer = visit.page.request.get(f"{visit.studio.url}/{job['images'][0]['url'].lstrip('/')}")
     return Image.open(io.BytesIO(answer.body())).convert("RGB").tobytes()
 
@@ -334,6 +340,42 @@ def test_a_tag_in_the_prompt_becomes_a_row(desk: Visit) -> None:
     made = spec(desk)["adapters"][0]
     assert (made["name"], made["unet_weight"], made["text_weight"]) == ("watercolour", 0.4, 0.2)
     assert "<lora" not in prompt(desk)
+
+
+def test_a_stack_of_three_from_the_starter_kit(desk: Visit) -> None:
+    kit = sorted(file.stem for file in (ROOT / "models" / "starter" / "loras").glob("*.safetensors"))[:3]
+    if len(kit) < 3:
+        pytest.skip("The starter kit has fewer than three adapters here.")
+    page = desk.page
+    desk.tab("Text to image")
+    page.locator("#easel-model input").fill("Easel Starter")
+    page.locator("#easel-model input").press("Enter")
+    desk.wait_for_values(model="Easel Starter", guidance="3")
+    desk.fill(prompt="a castle", seed="5", steps="8")
+    desk.tab("Adapters")
+    for name in kit:
+        add(desk, name)
+    green(desk, 3)
+    # What is painted this way does not become the form that the next page opens with.
+    page.locator(f"{DESK} .easel-repaint").click()
+    first = painted(desk, spec(desk)["adapters"][0]["unet_weight"])
+    desk.show("a10-starter-kit")
+    slider = row(desk, kit[0]).get_by_role("slider", name="Weight")
+    for _ in range(12):
+        slider.press("ArrowLeft")
+    assert painted(desk, spec(desk)["adapters"][0]["unet_weight"]) != first
+    page.locator(f"{DESK} .easel-repaint").click()
+
+
+def painted(visit: Visit, weight: float) -> bytes:
+    """Wait for the picture of the newest job, whose first adapter has this weight; its pixels."""
+
+    def there() -> bool:
+        job = visit.studio.jobs()[0]
+        return job["status"] == "done" and job["spec"]["adapters"][0]["unet_weight"] == pytest.approx(weight)
+
+    visit.until(there)
+    return pixels(visit, visit.studio.jobs()[0])
 
 
 def test_the_gallery_is_searched_filtered_and_looked_into(desk: Visit) -> None:

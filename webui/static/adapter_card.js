@@ -5,6 +5,7 @@ import { adapterPicture } from "./adapter_picture.js";
 import { h, tool } from "./dom.js";
 import { familyName } from "./family.js";
 import { say } from "./say.js";
+import { bytes } from "./size.js";
 import { stack } from "./stack.js";
 
 export function adapterCard(view) {
@@ -29,9 +30,4 @@ export function addToStack(view) {
   if (stack.add(view)) return;
   say(`${view.title} is in the stack already.`);
   for (const panel of document.querySelectorAll("easel-stack")) panel.flash(view.id);
-}
-
-export function bytes(count) {
-  if (!count) return "";
-  return count >= 1e9 ? `${(count / 1e9).toFixed(1)} GB` : count >= 1e6 ? `${Math.round(count / 1e6)} MB` : `${Math.max(1, Math.round(count / 1e3))} kB`;
 }

@@ -7,6 +7,7 @@ import { familyName } from "./family.js";
 import { copyText } from "./pictures.js";
 import { prompt } from "./prompt.js";
 import { say } from "./say.js";
+import { bytes } from "./size.js";
 import { stack } from "./stack.js";
 
 const TAGS = 40;
@@ -63,7 +64,7 @@ function facts({ view, modules }) {
     ["Changes", modules ? `${modules} modules` : ""],
     ["Weight", view.default_weight],
     ["File", view.file],
-    ["Size", view.size_bytes ? `${(view.size_bytes / 1e6).toFixed(1)} MB, ${view.dtype}` : ""],
+    ["Size", view.size_bytes ? `${bytes(view.size_bytes)}, ${view.dtype}` : ""],
   ].filter(([, value]) => value !== "" && value !== null);
   const list = h("dl", { class: "easel-settings-list" }, ...rows.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: String(value) })]));
   if (view.hash) list.append(h("dt", { text: "SHA-256" }), h("dd", {}, h("button", { type: "button", class: "easel-mini", text: `${view.hash.slice(0, 10)}…`, title: "Copy the whole hash", onclick: () => copyText(view.hash, "Hash copied.") })));

@@ -62,6 +62,7 @@ export const api = {
   deletePictures: (ids) => ask("POST", "history/delete", { body: { image_ids: ids } }),
   restorePictures: (ids) => ask("POST", "history/restore", { body: { image_ids: ids } }),
   markPicture: (image, favourite) => ask("PATCH", `history/${id(image)}`, { body: { favourite } }),
+  enlargePicture: (image, factor) => ask("POST", `history/${id(image)}/enlarge`, { body: { factor } }),
   rebuildHistory: () => ask("POST", "history/rebuild"),
   submitJob: (spec, options) => ask("POST", "jobs", { params: { priority: "high" }, body: spec, ...options }),
   listAdapters: (params, options) => ask("GET", "adapters", { params, ...options }),

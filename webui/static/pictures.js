@@ -66,6 +66,11 @@ export function pictureTools(image, { after = () => {} } = {}) {
       },
       { wide: true },
     ),
+    tool("enlarge", "Enlarge it 2 times: another picture beside this one", async () => {
+      live.on_job({ job: await api.enlargePicture(image.id, 2) });
+      say("The picture is being enlarged; it will stand beside the others.");
+      after("enlarged");
+    }),
     tool("download", "Download", () => download(image)),
     tool("copy", "Copy its infotext", () => copyText(image.infotext, "Infotext copied.")),
     tool(
