@@ -49,7 +49,7 @@ FAMILIES: tuple[Family, ...] = (
         parts=_ONE_ENCODER,
         latent_channels=4,
         defaults=ModelDefaults(
-            width=512, height=512, steps=25, guidance=7.0, sampler="dpmpp_2m", schedule="karras", clip_skip=1
+            width=512, height=512, steps=25, guidance=7.0, sampler="dpmpp_2m", schedule="karras", clip_skip=1, upscale=1
         ),
         config_dir=CONFIGS / "sd1",
         cross_attention_dim=768,
@@ -60,7 +60,7 @@ FAMILIES: tuple[Family, ...] = (
         parts=_ONE_ENCODER,
         latent_channels=4,
         defaults=ModelDefaults(
-            width=768, height=768, steps=25, guidance=7.0, sampler="dpmpp_2m", schedule="karras", clip_skip=1
+            width=768, height=768, steps=25, guidance=7.0, sampler="dpmpp_2m", schedule="karras", clip_skip=1, upscale=1
         ),
         config_dir=CONFIGS / "sd2",
         cross_attention_dim=1024,
@@ -71,7 +71,14 @@ FAMILIES: tuple[Family, ...] = (
         parts=_TWO_ENCODERS,
         latent_channels=4,
         defaults=ModelDefaults(
-            width=1024, height=1024, steps=28, guidance=6.0, sampler="dpmpp_2m", schedule="karras", clip_skip=1
+            width=1024,
+            height=1024,
+            steps=28,
+            guidance=6.0,
+            sampler="dpmpp_2m",
+            schedule="karras",
+            clip_skip=1,
+            upscale=1,
         ),
         config_dir=CONFIGS / "sdxl",
         cross_attention_dim=2048,

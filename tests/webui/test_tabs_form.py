@@ -44,6 +44,7 @@ specs = st.builds(
     count=st.integers(1, 100),
     batch_size=st.integers(1, 16),
     clip_skip=st.integers(1, 12),
+    upscale=st.sampled_from([1, 2, 4]),
     styles=st.lists(st.text("abc ", min_size=1, max_size=8), max_size=3).map(tuple),
     prompt_syntax=st.sampled_from(["a1111", "compel"]),
     repeatable=st.booleans(),

@@ -27,6 +27,7 @@ FIELDS: tuple[str, ...] = (
     "guidance",
     "width",
     "height",
+    "upscale",
     "seed",
     "count",
     "batch_size",
@@ -39,7 +40,9 @@ FIELDS: tuple[str, ...] = (
     "adapters",
     "conflicts",
 )
-DEFAULT_FIELDS: tuple[str, ...] = ("width", "height", "steps", "guidance", "sampler", "schedule", "clip_skip")
+DEFAULT_FIELDS: tuple[str, ...] = (
+    "width", "height", "upscale", "steps", "guidance", "sampler", "schedule", "clip_skip",
+)  # fmt: skip
 OUTPUT_FIELDS: tuple[str, ...] = ("format", "quality", "name_pattern")
 WHOLE_NUMBERS: tuple[str, ...] = ("steps", "width", "height", "seed", "count", "batch_size", "clip_skip", "quality")
 OWN_VAE = ""
@@ -83,6 +86,7 @@ def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
         if value is not None:
             form[name] = value
     form.setdefault("vae", OWN_VAE)
+    form.setdefault("upscale", 1)
     form.setdefault("name_pattern", "")
     return form
 

@@ -1,4 +1,4 @@
-"""How large: width and height in steps of 8, swap, and shapes of about the same area."""
+"""How large: width and height in steps of 8, swap, shapes of about the same area, and the finished picture enlarged."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _SHAPE_NAMES = {"1:1": "Square", "4:3": "Landscape", "3:4": "Portrait", "16:9": 
 class SizePicker:
     width: gr.Number
     height: gr.Number
+    upscale: gr.Radio
 
 
 def size_picker() -> SizePicker:
@@ -42,7 +43,14 @@ def size_picker() -> SizePicker:
                 queue=False,
                 api_visibility="private",
             )
-    return SizePicker(width, height)
+    upscale = gr.Radio(
+        [("as painted", 1), ("2 times", 2), ("4 times", 4)],
+        value=1,
+        label="Enlarge the finished picture",
+        info="A second, small network adds pixels and sharpness; the picture itself stays the same.",
+        elem_id="easel-upscale",
+    )
+    return SizePicker(width, height, upscale)
 
 
 def _side(label: str, elem_id: str) -> gr.Number:
