@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 UNET_PREFIX = "model.diffusion_model."
+CONTROL_PREFIX = "control_model."
 VAE_PREFIX = "first_stage_model."
 CLIP_PREFIX = "cond_stage_model.transformer."
 OPEN_CLIP_PREFIX = "cond_stage_model.model."
@@ -74,6 +75,8 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|
 _MID = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 _VAE_BLOCK = re.compile(r"(encoder|decoder)\.(?:down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
 _VAE_MID = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+_HINT = re.compile(r"controlnet_cond_embedding\.(conv_in|conv_out|blocks\.(\d+))")
+_ZERO = re.compile(r"controlnet_(mid_block|down_blocks\.(\d+))")
 _CLIP_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
@@ -110,6 +113,25 @@ def unet_name(name: str, config: Mapping[str, Any]) -> Rename:
         place = 2 if "CrossAttn" in config["up_block_types"][block] else 1
         return Rename(f"{UNET_PREFIX}output_blocks.{index}.{place}.{rest}")
     return Rename(f"{UNET_PREFIX}output_blocks.{index}.{int(kind == 'attentions')}.{_unet_inner(kind, rest)}")
+
+
+def controlnet_name(name: str, config: Mapping[str, Any], prefix: str = CONTROL_PREFIX) -> Rename:
+    """The original place of a ControlNet weight; `prefix` is "" in some files. `config` is the ControlNet's config.
+
+    Raises:
+        KeyError: the original layout has no such weight.
+    """
+    stem, _, leaf = name.rpartition(".")
+    if match := _HINT.fullmatch(stem):
+        blocks = 2 * (len(config["conditioning_embedding_out_channels"]) - 1)
+        number = {"conv_in": 0, "conv_out": blocks + 1}.get(match[1])
+        number = int(match[2]) + 1 if number is None else number
+        return Rename(f"{prefix}input_hint_block.{2 * number}.{leaf}")
+    if match := _ZERO.fullmatch(stem):
+        place_of = "middle_block_out" if match[1] == "mid_block" else f"zero_convs.{match[2]}"
+        return Rename(f"{prefix}{place_of}.0.{leaf}")
+    place = unet_name(name, config)
+    return Rename(prefix + place.name.removeprefix(UNET_PREFIX), place.form, place.third)
 
 
 def vae_name(name: str, config: Mapping[str, Any], prefix: str = VAE_PREFIX) -> Rename:

@@ -1,0 +1,1 @@
+"""Preprocessors: from any picture to the hint that a ControlNet was trained with, one file each."""

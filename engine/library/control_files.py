@@ -1,0 +1,102 @@
+"""ControlNet files told by their headers: which variant one is, and its shapes. No weights are read, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelFileError
+from engine.library.headers import TensorInfo, read_header
+from engine.library.pickles import read_pickle_names
+
+Tensors = Mapping[str, TensorInfo]
+# What the original ControlNets and all of diffusers' have; pickles do not tell shapes.
+USUAL_HINT_CHANNELS = (16, 32, 96, 256)
+
+
+@dataclass(frozen=True)
+class ControlFacts:
+    """Shapes of a ControlNet; 0 and () where the file does not tell.
+
+    Attributes:
+        original: names as in the original code (`control_model.…`), else as in diffusers.
+        text_width: of the text that it reads. width: of its first convolution.
+        hint_channels: `conditioning_embedding_out_channels`: all but the first halve the hint.
+    """
+
+    original: bool = False
+    text_width: int = 0
+    width: int = 0
+    hint_channels: tuple[int, ...] = USUAL_HINT_CHANNELS
+
+    @property
+    def hint_scale(self) -> int:
+        """Pixels of the hint for a latent's side."""
+        return int(2 ** (len(self.hint_channels) - 1))
+
+
+def control_problem(tensors: Tensors, file_name: str) -> str:
+    """Why a file with such tensors cannot be run, in a sentence; "" where it can.
+
+    Args:
+        tensors: of a file that is a ControlNet of some kind.
+    """
+    if "lora_controlnet" in tensors or any(name.endswith((".down", ".up")) for name in tensors):
+        return f"{file_name} is a Control-LoRA, which Easel cannot run yet; take the plain ControlNet of that type."
+    if "difference" in tensors:
+        return f"{file_name} holds differences to a base model, which Easel cannot run; take the complete ControlNet."
+    if any(name.startswith(("control_add_embedding.", "task_embedding", "control_type_proj.")) for name in tensors):
+        return f"{file_name} is a union ControlNet (ProMax), which Easel cannot run yet; take one for a single type."
+    if any(name.startswith(("transformer_blocks.", "single_transformer_blocks.", "joint_blocks.")) for name in tensors):
+        return f"{file_name} is a ControlNet for Flux or SD 3; Easel draws with SD 1.x, 2.x and SDXL."
+    return ""
+
+
+def control_facts(path: Path) -> ControlFacts:
+    """Shapes of a ControlNet file or diffusers folder.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    if path.is_dir():
+        return _folder_facts(path)
+    if path.suffix.lower() == ".safetensors":
+        return facts_of(read_header(path).tensors)
+    names = read_pickle_names(path)
+    return facts_of(dict.fromkeys(names, TensorInfo("", ())))
+
+
+def facts_of(tensors: Tensors) -> ControlFacts:
+    """Shapes told by a file's header."""
+    original = not any(name.startswith("controlnet_cond_embedding.") for name in tensors)
+    prefix = "control_model." if any(name.startswith("control_model.") for name in tensors) else ""
+    if original:
+        first, hints = f"{prefix}input_blocks.0.0.weight", f"{prefix}input_hint_block."
+        places = [f"{hints}0.weight", *(f"{hints}{number}.weight" for number in range(4, 4 * 16, 4))]
+    else:
+        first, hints = "conv_in.weight", "controlnet_cond_embedding."
+        places = [f"{hints}conv_in.weight", *(f"{hints}blocks.{number}.weight" for number in range(1, 32, 2))]
+    channels = [tensors[name].shape[0] for name in places if name in tensors and tensors[name].shape]
+    width = tensors[first].shape if first in tensors else ()
+    text = next((t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.weight") and t.shape), 0)
+    return ControlFacts(original, text, width[0] if width else 0, tuple(channels) or USUAL_HINT_CHANNELS)
+
+
+def _folder_facts(folder: Path) -> ControlFacts:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            "model_parts_missing", f"{folder.name} lacks a readable config.json.", "Fetch the folder again."
+        ) from error
+    widths, hints = config.get("block_out_channels"), config.get("conditioning_embedding_out_channels")
+    text = config.get("cross_attention_dim")
+    return ControlFacts(
+        False,
+        text if isinstance(text, int) else 0,
+        int(widths[0]) if widths else 0,
+        tuple(hints) if hints else USUAL_HINT_CHANNELS,
+    )

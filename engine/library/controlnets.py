@@ -1,0 +1,139 @@
+"""ControlShelf: the library's ControlNets, their types, and whether one fits a model. No weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ControlError, ModelFileError, SpecError
+from engine.library.control_files import ControlFacts, control_facts
+from engine.library.control_types import control_type, type_of_name
+from engine.library.entries import ModelEntry
+from engine.library.library import Library
+from engine.library.names import nearest
+from engine.protocol.controls import ControlNetView
+from engine.protocol.library import FileView
+
+FAMILY_TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+
+
+@dataclass(frozen=True)
+class ControlEntry:
+    """A ControlNet of the library. `stamp` changes when the file does."""
+
+    view: FileView
+    path: Path
+    type: str
+    facts: ControlFacts
+    stamp: str
+
+
+class ControlShelf:
+    """The library's ControlNets."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def views(self, model: ModelEntry | None = None) -> list[ControlNetView]:
+        """All of them, by title; with a model, whether each fits it."""
+        return [self._view(file, model) for file in self._library.files("controlnet")]
+
+    def find(self, name: str) -> ControlEntry:
+        """The ControlNet of that id, title, file name or hash.
+
+        Raises:
+            ControlError: `control_unknown`, `control_unsupported`.
+            ModelFileError: it cannot be read.
+        """
+        files = {file.id: file for file in self._library.files("controlnet")}
+        try:
+            path = self._library.path_of("controlnet", name)
+        except SpecError as error:
+            raise ControlError(
+                "control_unknown", f"There is no ControlNet “{name[:100]}”.", self._hint(name, files)
+            ) from error
+        view = next((file for file in files.values() if self._library.path_of("controlnet", file.id) == path), None)
+        if view is None or view.problem:
+            problem = view.problem if view is not None else f"{path.name} is gone."
+            raise ControlError("control_unsupported", problem, "Choose another ControlNet.")
+        return ControlEntry(view, path, type_of(path, view.title), control_facts(path), _stamp(path))
+
+    def _hint(self, name: str, files: Mapping[str, FileView]) -> str:
+        for adapter in self._library.files("adapter"):
+            if name.casefold() in (adapter.id.casefold(), adapter.title.casefold()):
+                return f"{adapter.title} is a LoRA or LyCORIS file: it belongs into the stack of adapters."
+        if not files:
+            return "There is none yet: put ControlNet files into models/controlnet."
+        return nearest(name, files)
+
+    def _view(self, file: FileView, model: ModelEntry | None) -> ControlNetView:
+        path = self._library.path_of("controlnet", file.id)
+        kind = control_type(type_of(path, file.title))
+        problem, wrong = file.problem, ""
+        if model is not None and not problem:
+            try:
+                wrong = misfit(file, control_facts(path), model)
+            except ModelFileError as error:
+                problem = error.message
+        return ControlNetView(
+            id=file.id,
+            title=file.title,
+            file=path.name,
+            family=file.family,
+            type=kind.id,
+            weight=kind.weight if file.default_weight == 1.0 else file.default_weight,
+            low=kind.low,
+            high=kind.high,
+            size_bytes=file.size_bytes,
+            hash=file.hash,
+            problem=problem,
+            fits=None if model is None or problem else not wrong,
+            misfit=wrong,
+        )
+
+
+def type_of(path: Path, title: str) -> str:
+    """The type that the names tell: the file's, its title's, its folder's."""
+    names = (path.name if path.is_dir() else path.stem, title)
+    # diffusers' file name says nothing; the folder around it does.
+    return type_of_name(*names) or (type_of_name(path.parent.name) if names[0].startswith("diffusion_") else "")
+
+
+def misfit(view: FileView, facts: ControlFacts, model: ModelEntry) -> str:
+    """Why a ControlNet cannot work on a model, in a sentence; "" where it can."""
+    other, own = FAMILY_TITLES.get(view.family), FAMILY_TITLES.get(model.family.id)
+    if other and own and other != own:
+        return f"{view.title} is for {other}, the model is {own}."
+    unet, title = _config(model, "unet"), model.view.title
+    wanted = unet.get("cross_attention_dim")
+    if facts.text_width and isinstance(wanted, int) and facts.text_width != wanted:
+        return f"{view.title} was made for another model: it reads text of width {facts.text_width}, {title} {wanted}."
+    channels = unet.get("block_out_channels") or (0,)
+    if facts.width and channels[0] and facts.width != channels[0]:
+        return f"{view.title} was made for another model: it is {facts.width} channels wide, {title} {channels[0]}."
+    blocks = _config(model, "vae").get("block_out_channels")
+    scale = 2 ** (len(blocks) - 1) if blocks else 0
+    if scale and facts.hint_scale != scale:
+        return (
+            f"{view.title} was made for another model: its latents are {facts.hint_scale} times smaller than the "
+            f"picture, those of {title} {scale} times."
+        )
+    return ""
+
+
+def _config(model: ModelEntry, part: str) -> dict[str, Any]:
+    found = model.config.get(part)
+    if isinstance(found, dict):
+        return found
+    try:
+        return model.family.config(part)
+    except (OSError, ValueError):
+        return {}
+
+
+def _stamp(path: Path) -> str:
+    """Size and time of change of a file, or of a component folder's weights."""
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+    return ";".join(f"{each.stat().st_size}-{each.stat().st_mtime_ns}" for each in files)

@@ -1,0 +1,91 @@
+"""What is told about ControlNets: files, types, preprocessors, hints."""
+
+from __future__ import annotations
+
+from engine.protocol.frozen import Frozen
+
+
+class ControlType(Frozen):
+    """A kind of ControlNet. `low` to `high` are the weights that suit it; `words` are how file names say it."""
+
+    id: str
+    title: str
+    use: str = ""
+    low: float = 0.5
+    high: float = 1.0
+    words: tuple[str, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What a new unit starts with."""
+        return round((self.low + self.high) / 2, 2)
+
+
+class ControlNetView(Frozen):
+    """A ControlNet file that can be chosen, or a sentence why it cannot (`problem`).
+
+    Attributes:
+        id: unique and stable. family: "sd1", "sd2", "sdxl"; "" where the file does not tell.
+        type: the id of its `ControlType`, "" where its name does not tell.
+        weight, low, high: what a unit starts with, and the range that suits it.
+        preprocessor: the id of the preprocessor to start with.
+        fits: whether it fits the model that was asked about; None where none was.
+        misfit: why not, in a sentence.
+    """
+
+    id: str
+    title: str
+    file: str = ""
+    family: str = ""
+    type: str = ""
+    weight: float = 1.0
+    low: float = 0.5
+    high: float = 1.0
+    preprocessor: str = "none"
+    size_bytes: int = 0
+    hash: str = ""
+    problem: str = ""
+    fits: bool | None = None
+    misfit: str = ""
+
+
+class ParameterView(Frozen):
+    """A number of a preprocessor; `step` is that of its slider."""
+
+    name: str
+    title: str
+    low: float
+    high: float
+    default: float
+    step: float = 1.0
+
+
+class PreprocessorView(Frozen):
+    """A preprocessor. `problem` says which file it misses, from where, and where to put it; "" where it can run."""
+
+    id: str
+    title: str
+    types: tuple[str, ...] = ()
+    parameters: tuple[ParameterView, ...] = ()
+    files: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class ControlCatalogue(Frozen):
+    """All there is for a unit."""
+
+    controlnets: tuple[ControlNetView, ...] = ()
+    types: tuple[ControlType, ...] = ()
+    preprocessors: tuple[PreprocessorView, ...] = ()
+
+
+class HintView(Frozen):
+    """A hint as an asset. `cached`: it was there already. `seconds`: what making it took, 0.0 where it was there."""
+
+    ref: str
+    width: int
+    height: int
+    cached: bool = False
+    seconds: float = 0.0
+    preprocessor: str = "none"
+    resolution: int = 0
