@@ -28,6 +28,8 @@ _PREFIXES = (
 
 # Where trainers and managers put a picture into the metadata.
 COVER_KEYS = ("ssmd_cover_images", "modelspec.thumbnail")
+# Tensors whose second side is the width of what a layer reads.
+_INWARD = ("lora_down", "lora_A", ".down.", ".hada_w1_b")
 _SPEEDS = (
     ("lcm", r"(?<![a-z])lcm(?![a-z])"),
     ("tcd", r"(?<![a-z])tcd(?![a-z])"),
@@ -61,6 +63,7 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
         tag_lines="\n".join(f"{tag}\t{count}" for tag, count in tags),
         certain_words=certain,
         default_weight=advised_weight(metadata),
+        text_width=text_width(tensors),
         has_cover=any(metadata.get(key) for key in COVER_KEYS),
         said_hash=_hash(metadata.get("sshs_model_hash", "")),
         speed=speed_of(metadata, file_name),
@@ -74,6 +77,15 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
         trigger_words=words,
         adapter=facts,
     )
+
+
+def text_width(tensors: Mapping[str, TensorInfo]) -> int:
+    """How wide the text is that the UNet's cross-attention reads; 0 where no tensor tells."""
+    for name, tensor in tensors.items():
+        reads_text = "attn2_to_k" in name or "attn2.to_k" in name
+        if reads_text and any(mark in name for mark in _INWARD) and len(tensor.shape) >= 2:
+            return tensor.shape[1]
+    return 0
 
 
 def speed_of(metadata: Mapping[str, str], file_name: str) -> str:
@@ -93,12 +105,9 @@ def _family(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> s
     """From the shapes, since metadata is copied from file to file; else from the metadata; "" where neither tells."""
     if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in tensors):
         return "sdxl"
-    for name, tensor in tensors.items():
-        reads_text = "attn2_to_k" in name or "attn2.to_k" in name
-        if reads_text and ("lora_down" in name or "lora_A" in name or ".down." in name) and len(tensor.shape) >= 2:
-            found = {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(tensor.shape[1])
-            if found:
-                return found
+    by_width = {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(text_width(tensors))
+    if by_width:
+        return by_width
     if any(name.startswith(("transformer.", "lora_transformer_", "lora_unet_double_blocks")) for name in tensors):
         return "flux"
     said = f"{metadata.get('ss_base_model_version', '')} {metadata.get('modelspec.architecture', '')}".lower()

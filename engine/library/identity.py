@@ -30,6 +30,7 @@ class AdapterFacts(Frozen):
         tag_lines: training tags with how many pictures had them, the most frequent first: a line "tag<tab>count" for
             each. One text, since ten thousand adapters have half a million tags, which nobody reads at a start.
         certain_words: how many of the trigger words, from the first, are meant to stand in every prompt.
+        text_width: of the text that the changed UNet reads; 0 where the file does not tell.
         has_cover: there is a picture inside the metadata.
         said_hash: the AutoV3 that the metadata claims (`sshs_model_hash`), which A1111 believes; 64 hex or "".
         speed: "lcm", "tcd", "lightning", "hyper", "turbo" or "dmd2" where it makes the model draw in few steps.
@@ -41,6 +42,7 @@ class AdapterFacts(Frozen):
     tag_lines: str = ""
     certain_words: int = 0
     default_weight: float | None = None
+    text_width: int = 0
     has_cover: bool = False
     said_hash: str = ""
     speed: str = ""

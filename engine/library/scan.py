@@ -31,7 +31,7 @@ SUFFIXES = frozenset({".safetensors", ".ckpt", ".pt", ".pth"})
 # In these folders a `.bin` is an embedding or an upscaler; elsewhere it is part of something.
 _BIN_KINDS = ("embedding", "upscaler")
 # What rules change in identification; rows of another version are read again.
-INFO_VERSION = 3
+INFO_VERSION = 4
 # Of these, however slow the disk is, so many are read at once.
 READ_AT_LEAST = 200
 NO_SIDECAR = Sidecar()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from engine.conditioning.adapter_tags import cut_tags
 from engine.errors import ModelFileError, SpecError
@@ -126,15 +126,12 @@ class Gallery:
         uses = uses_like(text, ((use.adapter, use.weight, use.prompt) for use in past))
         scores = dict.fromkeys(uses, 0.0) | dict(self._store.adapters.rank(words, RANKED))
         named = {tag.name for tag in tags}
-        family = self._family(model)
+        fits = self._fits(model)
         found = [
             (entry, score)
             for adapter_id, score in scores.items()
             for entry in [shelf.get(adapter_id)]
-            if entry is not None
-            and not entry.view.problem
-            and adapter_id not in named
-            and (not family or entry.view.family in ("", family))
+            if entry is not None and not entry.view.problem and adapter_id not in named and fits(entry)
         ]
         return SuggestionList(suggestions=tuple(suggest(text, found, uses, limit)))
 
@@ -168,11 +165,19 @@ class Gallery:
             self._history[owner] = known
         return known[1]
 
-    def _family(self, model: str | None) -> str:
+    def _fits(self, model: str | None) -> Callable[[AdapterEntry], bool]:
+        """Whether an adapter may be for the model, as far as headers tell without its report."""
         try:
-            return self._library.find_model(model).view.family
+            chosen = self._library.find_model(model)
         except (SpecError, ModelFileError):
-            return ""
+            return lambda entry: True
+        family, width = chosen.view.family, chosen.config.get("unet", {}).get("cross_attention_dim")
+
+        def fits(entry: AdapterEntry) -> bool:
+            same_family = not family or entry.view.family in ("", family)
+            return same_family and (not isinstance(width, int) or entry.facts.text_width in (0, width))
+
+        return fits
 
 
 def _words_of(entry: AdapterEntry) -> AdapterWords:

@@ -6,40 +6,51 @@ import asyncio
 import base64
 import io
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from engine.client.base import EngineClient
-from engine.errors import ConflictError, ModelFileError, NotFoundError, SpecError
+from engine.errors import AdapterError, ConflictError, ModelFileError, NotFoundError, SpecError
+from engine.protocol.adapters import NamedStack
 from engine.protocol.commands import (
     COMMANDS,
     CancelJob,
     CheckSpec,
+    CheckStack,
+    CompletePrompt,
     DeleteImages,
     EnlargeImage,
+    GetAdapter,
     GetImage,
     GetJob,
     GetMetrics,
     GetStatus,
     GetValue,
+    ListAdapters,
     ListJobs,
     ListModels,
     ListSamplers,
+    ListStacks,
     LocateAsset,
     LocateImage,
+    LocatePreview,
     PutAsset,
     ReadRecipe,
     RebuildHistory,
     RestoreImages,
+    SaveStack,
     SearchHistory,
     SetValue,
     SubmitJob,
+    SuggestAdapters,
 )
 from engine.protocol.events import Event
 from engine.protocol.jobs import FINISHED, JobView
-from engine.protocol.specs import GenerationSpec
+from engine.protocol.specs import AdapterRef, GenerationSpec
+from tests.support.adapter_files import write_lora
 
 Play = Callable[[Callable[[EngineClient], Coroutine[Any, Any, None]]], None]
 
@@ -252,6 +263,38 @@ def test_library_values_assets_and_metrics(play: Play) -> None:
             await client.call(PutAsset(data=base64.b64encode(b"no picture").decode()))
         assert caught.value.code == "image_unreadable"
         assert "easel_" in (await client.call(GetMetrics())).text
+
+    play(scenario)
+
+
+def test_adapters_from_the_library_to_a_stack(play: Play, tmp_path: Path) -> None:
+    async def scenario(client: EngineClient) -> None:
+        await ready(client)
+        folder = tmp_path / "models" / "loras"
+        write_lora(folder / "ink.safetensors", metadata={"modelspec.trigger_phrase": "ink wash"})
+        page = await client.call(ListAdapters(query="ink wash", refresh=True))
+        assert [view.id for view in page.adapters] == ["ink"]
+        assert (await client.call(GetAdapter(adapter_id="ink.safetensors"))).view.id == "ink"
+        with pytest.raises(NotFoundError) as caught:
+            await client.call(LocatePreview(adapter_id="ink"))
+        assert caught.value.code == "preview_unknown"
+        rows = (AdapterRef(name="ink", unet_weight=0.5),)
+        report = (await client.call(CheckStack(adapters=rows))).reports[0]
+        assert (report.id, report.matched, report.total, report.usable) == ("ink", 2, 2, True)
+        found = (await client.call(SuggestAdapters(prompt="a hill, ink wash"))).suggestions
+        assert [each.adapter.id for each in found] == ["ink"]
+        words = (await client.call(CompletePrompt(prefix="ink w"))).completions
+        assert ("ink wash", "trigger") in [(word.text, word.kind) for word in words]
+        stack = NamedStack(name="Mine", adapters=rows)
+        assert (await client.call(SaveStack(owner="ann", stack=stack))).stacks == (stack,)
+        assert (await client.call(ListStacks(owner="bob"))).stacks == ()
+        assert (await client.call(SaveStack(owner="ann", stack=stack, delete=True))).stacks == ()
+        checked = await client.call(CheckSpec(spec=SPEC.model_copy(update={"adapters": rows})))
+        assert checked.spec.prompt == "a red apple, ink wash"
+        heavy = (AdapterRef(name="ink", unet_weight=1e9),)
+        with pytest.raises(AdapterError) as wrong:
+            await client.call(CheckSpec(spec=SPEC.model_copy(update={"adapters": heavy})))
+        assert wrong.value.code == "adapter_weight_out_of_range"
 
     play(scenario)
 
