@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.library.adapters import adapter_identity, is_adapter
+from engine.library.control_files import control_problem
 from engine.library.headers import TensorInfo, read_header
 from engine.library.identity import Identity, common_dtype
 from engine.library.pickles import read_pickle_names
@@ -170,15 +171,26 @@ def _is_foreign(tensors: Tensors) -> bool:
 
 
 def _is_controlnet(tensors: Tensors) -> bool:
-    marks = ("control_model.", "controlnet_cond_embedding.", "controlnet_down_blocks.", "input_hint_block.")
-    return any(name.startswith(marks) for name in tensors)
+    marks = (
+        "control_model.", "controlnet_cond_embedding.", "controlnet_down_blocks.", "input_hint_block.",
+        "control_add_embedding.", "controlnet_blocks.", "controlnet_x_embedder.",
+    )  # fmt: skip
+    return "lora_controlnet" in tensors or any(name.startswith(marks) for name in tensors)
 
 
 def _controlnet(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:
     width = _text_width(tensors)
     xl = any("add_embedding." in name or "label_emb." in name for name in tensors)
     family = "sdxl" if xl or width == 2048 else {768: "sd1", 1024: "sd2"}.get(width, "")
-    return Identity(kind="controlnet", family=family, dtype=common_dtype(tensors.values()), text_width=width)
+    problem = control_problem(tensors, file_name)
+    return Identity(
+        kind="controlnet",
+        family=family,
+        dtype=common_dtype(tensors.values()),
+        text_width=width,
+        problem=problem,
+        code="model_file_unsupported" if problem else "",
+    )
 
 
 def _is_vae(tensors: Tensors) -> bool:
@@ -248,6 +260,8 @@ def _problem(kind: str, sentence: str, tensors: Tensors) -> Identity:
 
 _KINDS: tuple[tuple[Callable[[Tensors], bool], Callable[[Tensors, Metadata, str], Identity]], ...] = (
     (_named(("image_proj.", "ip_adapter.")), _says("an IP-Adapter, which Easel cannot use yet")),
+    (_named(("lllite_",)), _says("a ControlNet-LLLite, which Easel cannot use yet")),
+    (lambda tensors: "lora_controlnet" in tensors, _controlnet),
     (is_adapter, adapter_identity),
     (_is_controlnet, _controlnet),
     (_is_checkpoint, _checkpoint),
