@@ -66,6 +66,9 @@ class SpecError(StudioError):
         "extension_unknown",
         "upload_too_large",
         "image_unreadable",
+        "memory_level_unknown",
+        "memory_budget_out_of_range",
+        "dtype_unknown",
         "not_built_yet",
     )
 
@@ -184,7 +187,7 @@ class ConflictError(StudioError):
     """The thing exists, but its state does not allow what was asked."""
 
     status = 409
-    codes = ("data_folder_in_use", "job_already_finished", "store_too_new", "in_use", "merge_name_taken")
+    codes = ("data_folder_in_use", "job_already_finished", "store_too_new", "in_use", "merge_name_taken", "not_loaded")
 
 
 class AccessError(StudioError):
@@ -205,7 +208,7 @@ class OutOfMemoryError(StudioError):
     """The machine has not enough memory for the request."""
 
     status = 503
-    codes = ("out_of_memory", "model_larger_than_budget")
+    codes = ("out_of_memory", "model_larger_than_budget", "pins_larger_than_budget")
 
 
 class EngineLostError(StudioError):

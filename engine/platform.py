@@ -301,3 +301,20 @@ def count_windows_cores(table: bytes) -> int:
     entry = 32 if pointer == 8 else 24
     kinds = (struct.unpack_from("<I", table, at + pointer)[0] for at in range(0, len(table) - entry + 1, entry))
     return sum(1 for kind in kinds if kind == 0)
+
+
+def trim_heap() -> bool:
+    """Give memory that was freed but not returned back to the operating system; whether the system has a way to.
+
+    glibc keeps freed memory for itself, so a process that dropped a model would go on looking as large as with it.
+    """
+    if system() != "linux":
+        return False
+    import ctypes
+
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        # musl and others have no such call.
+        return False
+    return True

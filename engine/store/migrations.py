@@ -232,9 +232,34 @@ def m0004_errands(db: Any) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN payload TEXT")
 
 
+def m0005_memory(db: Any) -> None:
+    """What the pool held and what is pinned, which model was asked for when, and the memory level."""
+    for statement in (
+        # `pinned` and `warm` outlive the entry: they hold again when the same weights are loaded again.
+        """CREATE TABLE pool_state (
+            key TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            part TEXT NOT NULL DEFAULT '',
+            nbytes INTEGER NOT NULL,
+            pinned INTEGER NOT NULL DEFAULT 0,
+            warm INTEGER NOT NULL DEFAULT 0,
+            uses INTEGER NOT NULL DEFAULT 0,
+            used_at REAL NOT NULL DEFAULT 0,
+            loaded INTEGER NOT NULL DEFAULT 0
+        ) WITHOUT ROWID""",
+        "CREATE TABLE pinned_models (model TEXT PRIMARY KEY, pinned_at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE model_uses (id INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, at REAL NOT NULL)",
+        "CREATE INDEX model_uses_at ON model_uses (at, model)",
+        # One row a setting: "level", "policy", "pool_gb".
+        "CREATE TABLE memory_settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    ):
+        db.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m0001_first_schema,
     m0002_tags_and_narrow_indexes,
     m0003_adapters,
     m0004_errands,
+    m0005_memory,
 )

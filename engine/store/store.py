@@ -13,6 +13,7 @@ from engine.store.history import HistoryStore
 from engine.store.jobs import JobStore
 from engine.store.library_index import LibraryIndex
 from engine.store.measurements import MeasurementStore
+from engine.store.memory import MemoryStore
 from engine.store.migrator import copy_database, migrate
 from engine.store.values import ValueStore
 
@@ -28,7 +29,7 @@ class Store:
     """The rooms' doors to studio.db. Every method may be called from any thread.
 
     Attributes:
-        jobs, history, library, adapters, values, events, measurements: one store per kind of thing, one
+        jobs, history, library, adapters, values, events, measurements, memory: one store per kind of thing, one
             connection for all.
     """
 
@@ -42,6 +43,7 @@ class Store:
         self.values = ValueStore(db)
         self.events = EventLog(db)
         self.measurements = MeasurementStore(db)
+        self.memory = MemoryStore(db)
 
     def backup(self) -> Path:
         """Replace `studio.backup.db` by a copy of now, and drop the oldest events and measurements; called once a day.
@@ -53,6 +55,7 @@ class Store:
         """
         self.events.prune(KEPT_EVENTS)
         self.measurements.prune(KEPT_MEASUREMENTS)
+        self.memory.prune()
         target = self.path.with_name(BACKUP)
         copy_database(self.path, target)
         return target

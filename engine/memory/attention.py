@@ -1,0 +1,115 @@
+"""Attention: which kernel to use, and how to make a model use it.
+
+torch's scaled_dot_product_attention chooses between flash, memory-efficient and plain maths by itself and is the
+default; xFormers is taken where it is installed and torch has only plain maths. Slicing is for machines without either.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from typing import Any
+
+from engine.memory.resources import SystemResources, detect_resources
+
+_EFFICIENT = ("sdpa_flash", "sdpa_efficient")
+
+
+class EfficientAttention:
+    """Chooses the kernel for this machine.
+
+    Args:
+        resources: the machine; detected where it is None.
+    """
+
+    def __init__(self, resources: SystemResources | None = None) -> None:
+        self._resources = resources or detect_resources()
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Kernels that are there, best first."""
+        return self._resources.attention
+
+    def choose(self) -> str:
+        """The kernel to use: "sdpa" where torch has an efficient one for this device, else "xformers", else "sdpa"."""
+        if any(kernel in _EFFICIENT for kernel in self._resources.attention):
+            return "sdpa"
+        return "xformers" if "xformers" in self._resources.attention else "sdpa"
+
+    @property
+    def slicing_helps(self) -> bool:
+        """Whether whole score matrices would be kept otherwise."""
+        return not self._resources.efficient_attention
+
+    @staticmethod
+    def enable_xformers() -> bool:
+        """Whether xFormers can be used: it is installed."""
+        return importlib.util.find_spec("xformers") is not None
+
+    @staticmethod
+    def enable_flash_attention() -> bool:
+        """Whether the flash-attn package can be used: it is installed."""
+        return importlib.util.find_spec("flash_attn") is not None
+
+    @staticmethod
+    def enable_pytorch_sdpa() -> bool:
+        """Whether torch has scaled_dot_product_attention: since 2.0."""
+        import torch
+
+        return hasattr(torch.nn.functional, "scaled_dot_product_attention")
+
+    @staticmethod
+    def use_sdpa(module: Any) -> None:
+        """Let a diffusers model attend through torch where it was sliced or used xFormers; other processors stay."""
+        from diffusers.models.attention_processor import AttnProcessor2_0, SlicedAttnProcessor, XFormersAttnProcessor
+
+        ours = (SlicedAttnProcessor, XFormersAttnProcessor)
+        present = getattr(module, "attn_processors", {})
+        if any(isinstance(processor, ours) for processor in present.values()):
+            module.set_attn_processor(
+                {
+                    name: AttnProcessor2_0() if isinstance(processor, ours) else processor
+                    for name, processor in present.items()
+                }
+            )
+
+    @staticmethod
+    def use_xformers(module: Any) -> None:
+        """Let a diffusers model attend through xFormers. Raises ModuleNotFoundError where it is not installed."""
+        if hasattr(module, "enable_xformers_memory_efficient_attention"):
+            module.enable_xformers_memory_efficient_attention()
+
+
+def measure_attention(
+    resources: SystemResources, *, tokens: int = 1024, heads: int = 8, width: int = 64, repeats: int = 5
+) -> dict[str, float]:
+    """Seconds of one attention call per kernel of torch on this machine, the fastest of `repeats`.
+
+    Shapes: query, key and value (2, heads, tokens, width). A kernel that refuses this device is left out.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kernels = {
+        "sdpa_flash": SDPBackend.FLASH_ATTENTION,
+        "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "sdpa_math": SDPBackend.MATH,
+    }
+    dtype = getattr(torch, resources.compute_dtypes[0])
+    query = torch.randn(2, heads, tokens, width, device=resources.device, dtype=dtype)
+    found: dict[str, float] = {}
+    for name in (name for name in kernels if name in resources.attention):
+        try:
+            with sdpa_kernel(kernels[name]), torch.inference_mode():
+                found[name] = min(_seconds(torch, query, resources.device) for _ in range(repeats))
+        except RuntimeError:
+            continue
+    return found
+
+
+def _seconds(torch: Any, query: Any, device: str) -> float:
+    began = time.perf_counter()
+    torch.nn.functional.scaled_dot_product_attention(query, query, query)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

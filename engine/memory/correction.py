@@ -1,0 +1,86 @@
+"""Correcting the forecast by peaks that were measured on this machine. Pure; the store keeps the numbers.
+
+The same setting again: the largest of its last measured peaks. Another size or batch: a line through the peaks of other
+settings of the same model, level and device, over the activations that were predicted for them; activations grow with
+size and batch exactly, so a line is the right curve. The answer leans to the high side: an underestimate costs a job,
+an overestimate some speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from engine.memory.plan import LevelForecast, Work
+
+_LATEST = 3
+_HEADROOM = 1.03
+_LEAST_SETTINGS = 2
+
+
+@dataclass(frozen=True)
+class MeasuredPeak:
+    """A peak of one finished picture.
+
+    peak: bytes where models compute; activations: what was predicted for its largest stage; both for one setting
+    (`width`, `height`, `pictures`, `guided`).
+    """
+
+    peak: int
+    activations: int
+    width: int
+    height: int
+    pictures: int
+    guided: bool = True
+
+    def same(self, work: Work) -> bool:
+        """Whether it is of this very setting."""
+        return (self.width, self.height, self.pictures, self.guided) == (
+            work.width,
+            work.height,
+            work.pictures,
+            work.guided,
+        )
+
+
+History = Callable[[LevelForecast, Work], Iterable[MeasuredPeak]]
+
+
+def correcting(history: History) -> Callable[[LevelForecast, Work], LevelForecast]:
+    """A `Planner`'s `correct`: looks up what was measured of the same model, level and device, newest first."""
+
+    def correct(forecast: LevelForecast, work: Work) -> LevelForecast:
+        return corrected(forecast, work, list(history(forecast, work)))
+
+    return correct
+
+
+def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]) -> LevelForecast:
+    """The forecast with its peak corrected.
+
+    Args:
+        peaks: newest first, all of the same model, level and device.
+    """
+    same = [each.peak for each in peaks if each.same(work)][:_LATEST]
+    if same:
+        return replace(forecast, peak=int(max(same)), measured=True)
+    line = _line(peaks)
+    if line is None:
+        return forecast
+    base, slope = line
+    predicted = base + slope * forecast.largest.activations
+    return replace(forecast, peak=int(predicted * _HEADROOM), measured=True)
+
+
+def _line(peaks: Sequence[MeasuredPeak]) -> tuple[float, float] | None:
+    """(bytes at no activations, bytes a predicted byte): least squares; None with fewer than two different settings."""
+    if len({each.activations for each in peaks}) < _LEAST_SETTINGS:
+        return None
+    count = len(peaks)
+    mean_x = sum(each.activations for each in peaks) / count
+    mean_y = sum(each.peak for each in peaks) / count
+    spread = sum((each.activations - mean_x) ** 2 for each in peaks)
+    slope = sum((each.activations - mean_x) * (each.peak - mean_y) for each in peaks) / spread
+    # A larger picture never takes less: a negative slope is noise.
+    slope = max(0.0, slope)
+    return mean_y - slope * mean_x, slope

@@ -1,0 +1,137 @@
+"""MemoryOptimizer: puts a memory level on a model, changes it while the model is in use, and takes it off again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
+from engine.memory.meter import Meter, ProcessMeter
+from engine.memory.resources import SystemResources, detect_resources
+from engine.memory.techniques import TECHNIQUES, Applied, Machine
+
+# Two of these cannot be on one model together; what is later in the list wins.
+_MOVERS = ("component_offload", "group_offload", "sequential_offload")
+
+
+class MemoryOptimizer:
+    """Applies a config to models. Works on a plain diffusers pipeline and on named modules.
+
+    Args:
+        config: what to do; see `MemoryOptimizationConfig.from_level`. It may be changed before it is applied.
+        resources: the machine; detected where it is None.
+        meter: measures and releases; the process itself where it is None.
+        device: where models compute; the machine's best where it is None.
+    """
+
+    def __init__(
+        self,
+        config: MemoryOptimizationConfig | None = None,
+        *,
+        resources: SystemResources | None = None,
+        meter: Meter | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.resources = resources or detect_resources()
+        self.device = torch.device(device or self.resources.device)
+        self.meter: Meter = meter or ProcessMeter(self.device.type)
+        self.config = config or MemoryOptimizationConfig.from_level(OptimizationLevel.NONE, device=self.device.type)
+        self._machine = Machine(self.resources, self.device)
+        self.report: tuple[Applied, ...] = ()
+
+    def optimize_pipeline(self, pipe: Any) -> Any:
+        """Apply the config to a diffusers pipeline; returns the same pipeline. What was done is in `report`.
+
+        Applying another config later replaces this one. On a machine without a GPU offloading does nothing and says so.
+        """
+        modules = modules_of(pipe)
+        if not self.config_moves:
+            for module in modules.values():
+                module.to(self.device)
+        self.optimize_modules(modules)
+        return pipe
+
+    def optimize_modules(self, modules: Mapping[str, Any]) -> tuple[Applied, ...]:
+        """The same for modules by part name ("unet", "vae", "text_encoder", "text_encoder_2", "controlnet", …)."""
+        applied = applied_to(modules)
+        wanted = self._wanted()
+        undone = [self._remove(name, modules) for name in reversed(list(TECHNIQUES)) if name in applied - set(wanted)]
+        moving = [name for name in wanted if name in _MOVERS]
+        fresh = [name for name in wanted if name not in applied or name in moving]
+        # Weights that change their format must do so where they lie, before anything begins to move them.
+        for name in moving:
+            if name in applied:
+                undone.append(self._remove(name, modules))
+        done = [TECHNIQUES[name].apply(modules, self._machine, self.config) for name in fresh]
+        _remember(modules, {*(applied & set(wanted)), *(result.name for result in done if result.done)})
+        self.report = (*undone, *done)
+        self.cleanup()
+        return self.report
+
+    def change(self, modules: Mapping[str, Any], config: MemoryOptimizationConfig) -> tuple[Applied, ...]:
+        """Another config, live: only what differs is taken off and put on.
+
+        Call it between steps, never inside one. Parts that `Applied.reload` names should be loaded again from their
+        file when there is time: their weights were rounded by the former level.
+        """
+        self.config = config
+        return self.optimize_modules(modules)
+
+    def remove(self, modules: Mapping[str, Any]) -> tuple[Applied, ...]:
+        """Take everything off; the modules lie where they compute afterwards."""
+        names = applied_to(modules)
+        self.report = tuple(self._remove(name, modules) for name in reversed(list(TECHNIQUES)) if name in names)
+        _remember(modules, set())
+        self.cleanup()
+        return self.report
+
+    def cleanup(self) -> None:
+        """Give back at once what nobody holds: wait for the GPU, collect, empty torch's cache, trim the heap."""
+        self.meter.release()
+
+    @contextmanager
+    def cleaned(self) -> Iterator[None]:
+        """Clean up after whatever runs inside, also after an error."""
+        try:
+            yield
+        finally:
+            self.cleanup()
+
+    @property
+    def config_moves(self) -> bool:
+        """Whether the config moves weights on this machine."""
+        return self._machine.travels and any(name in _MOVERS for name in self.config.techniques)
+
+    def _wanted(self) -> list[str]:
+        names = list(self.config.techniques)
+        movers = [name for name in names if name in _MOVERS]
+        return [name for name in names if name not in movers[:-1]]
+
+    def _remove(self, name: str, modules: Mapping[str, Any]) -> Applied:
+        return TECHNIQUES[name].remove(modules, self._machine)
+
+
+def modules_of(pipe: Any) -> dict[str, Any]:
+    """The networks of a diffusers pipeline by part name."""
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+_MARK = "_easel_memory_techniques"
+
+
+def applied_to(modules: Mapping[str, Any]) -> set[str]:
+    """Names of the techniques that any of these modules carries: the modules themselves remember them, so that several
+    optimizers and shared components agree."""
+    names: set[str] = set()
+    for module in modules.values():
+        names |= getattr(module, _MARK, set())
+    return names
+
+
+def _remember(modules: Mapping[str, Any], names: set[str]) -> None:
+    for module in modules.values():
+        if isinstance(module, torch.nn.Module):
+            setattr(module, _MARK, set(names))

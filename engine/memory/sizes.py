@@ -1,0 +1,30 @@
+"""Sizes: bytes of loaded things, and how they are written for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+def module_nbytes(module: Any) -> int:
+    """Bytes of a module's weights and buffers; what several of them share counts once.
+
+    0 for anything that has no parameters (a tokenizer, a config), and for weights without memory (meta device).
+    """
+    if not hasattr(module, "parameters"):
+        return 0
+    sizes = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size()
+        for tensor in (*module.parameters(), *module.buffers())
+        if tensor.device.type != "meta"
+    }
+    return sum(sizes.values())
+
+
+def in_words(nbytes: float) -> str:
+    """Such as "3.4 GB" or "120 MB"; a GB has 1024³ bytes."""
+    if abs(nbytes) >= 0.1 * GIB:
+        return f"{nbytes / GIB:.1f} GB"
+    return f"{nbytes / MIB:.0f} MB"

@@ -1,0 +1,137 @@
+"""What crosses about memory: the state of the pool, the levels, the forecast. Bytes everywhere, -1 where unknown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.protocol.frozen import Frozen
+from engine.protocol.notices import Notice
+
+LevelName = Literal["auto", "none", "balanced", "aggressive", "ultra"]
+PolicyName = Literal["lru", "lfu", "size", "score"]
+TierName = Literal["pinned", "warm", "on_demand"]
+
+
+class PoolEntryView(Frozen):
+    """A loaded part. `key` is what pin and release take; `place` says whether it is where models compute ("loaded") or
+    rests in RAM ("resting"); `used_at` is seconds since the epoch, 0.0 for never."""
+
+    key: str
+    title: str
+    part: str = ""
+    nbytes: int = 0
+    dtype: str = ""
+    device: str = ""
+    place: Literal["loaded", "resting"] = "loaded"
+    tier: TierName = "on_demand"
+    uses: int = 0
+    uses_24h: int = 0
+    leases: int = 0
+    queued: int = 0
+    used_at: float = 0.0
+
+
+class LevelView(Frozen):
+    """A memory level on this machine. `meaning` is a sentence; `time_factor` is time against "none", `measured` whether
+    this machine has measured it; `peak` is the forecast for the default model and size, -1 where there is none."""
+
+    level: LevelName
+    meaning: str
+    techniques: tuple[str, ...] = ()
+    time_factor: float = 1.0
+    measured: bool = False
+    peak: int = -1
+    fits: bool = True
+
+
+class SampleView(Frozen):
+    """Memory at one moment; `at` is seconds since the epoch, `mark` what happened then."""
+
+    at: float
+    vram: int = 0
+    ram: int = 0
+    pool: int = 0
+    mark: str = ""
+
+
+class MemoryEventView(Frozen):
+    """Something that the pool or a level did. `at` is seconds since the epoch."""
+
+    at: float
+    kind: str
+    message: str
+
+
+class MemoryView(Frozen):
+    """Memory as the panel shows it.
+
+    vram_*: of the GPU, as its driver says, 0 without one. engine_ram: private to the engine's process. pool_*: what the
+    pool holds and may hold where models compute; rest_*: in RAM beside it. level: what was asked for; effective_level:
+    what it comes to now. attention: kernels, best first. waiting: wishes that the worker has not seen yet.
+    """
+
+    device: str = ""
+    vram_total: int = 0
+    vram_free: int = 0
+    ram_total: int = 0
+    ram_available: int = 0
+    engine_ram: int = 0
+    pool_used: int = 0
+    pool_limit: int = 0
+    rest_used: int = 0
+    rest_limit: int = 0
+    fragmentation: float = 0.0
+    level: LevelName = "auto"
+    effective_level: LevelName = "none"
+    policy: PolicyName = "lru"
+    compute_dtypes: tuple[str, ...] = ()
+    storage_dtypes: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    entries: tuple[PoolEntryView, ...] = ()
+    levels: tuple[LevelView, ...] = ()
+    timeline: tuple[SampleView, ...] = ()
+    events: tuple[MemoryEventView, ...] = ()
+    hits: int = 0
+    loads: int = 0
+    evictions: int = 0
+    waiting: int = 0
+    hint: str = ""
+
+
+class BandView(Frozen):
+    """A part of the budget: what it is for, and its bytes."""
+
+    name: str
+    nbytes: int
+
+
+class StageView(Frozen):
+    """Predicted bytes of a stage."""
+
+    stage: str
+    weights: int
+    activations: int
+    workspace: int
+    peak: int
+
+
+class ForecastView(Frozen):
+    """Whether a spec will fit, and how. `free` is what the driver reports, `margin` stays unused; `level` is what would
+    be chosen; `advice` are sentences on what would fit instead; `largest_*` are the largest that fit, 0 where none."""
+
+    model: str
+    level: LevelName
+    fits: bool
+    peak: int
+    ram: int = 0
+    free: int = 0
+    margin: int = 0
+    measured: bool = False
+    stages: tuple[StageView, ...] = ()
+    bands: tuple[BandView, ...] = ()
+    levels: tuple[LevelView, ...] = ()
+    advice: tuple[str, ...] = ()
+    largest_width: int = 0
+    largest_height: int = 0
+    largest_batch: int = 0
+    notices: tuple[Notice, ...] = ()
