@@ -1,0 +1,36 @@
+"""Any recipe run: an iterator that yields between modules, so that whoever runs it can do other work in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from engine.merge.adapters import run_merge
+from engine.merge.files import RecipeFiles
+from engine.merge.methods.base import MergeMethod
+from engine.merge.methods.table import own_methods
+from engine.protocol.merge import AnyRecipe, MergeProgress
+
+
+def run(
+    recipe: AnyRecipe,
+    files: RecipeFiles,
+    out: Path,
+    *,
+    replace: bool = False,
+    methods: Mapping[str, MergeMethod] | None = None,
+) -> Iterator[MergeProgress]:
+    """Do what the recipe says. The last progress has the report; closing the iterator early leaves nothing behind.
+
+    Args:
+        files: what the recipe's names stand for.
+        out: the file to make (for a baked or merged diffusers model, the folder).
+        replace: a file of that name may be overwritten.
+        methods: the merge methods there are; Easel's own where nothing is said.
+
+    Raises:
+        MergeError, AdapterError, ModelFileError, ConflictError, StorageError: nothing is left behind.
+    """
+    if recipe.task == "merge":
+        return run_merge(recipe, files, out, own_methods() if methods is None else methods, replace=replace)
+    raise NotImplementedError(recipe.task)

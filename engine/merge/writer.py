@@ -1,0 +1,220 @@
+"""A safetensors file written tensor by tensor: it appears under its name when it is whole, or not at all.
+
+The header comes first in the file, but shapes (ranks) and the hash of the data are known last. So room for the largest
+header is left, the tensors follow, and at the end the header is written into its room, filled up with spaces, which the
+format allows (https://github.com/huggingface/safetensors#format). The data are hashed as they go by: no second reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from engine.errors import ConflictError, MergeError, StorageError
+from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
+from engine.library.hashing import CHUNK
+from engine.library.headers import read_header
+
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+FILE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_ENTRY = 160
+_ROOM = 4096
+
+
+class StreamWriter:
+    """The file while it grows. Made by `streamed`."""
+
+    def __init__(self, file: BinaryIO, room: int, what: str) -> None:
+        self._file = file
+        self._room = room
+        self._what = what
+        self._digest = hashlib.sha256()
+        self._place = 0
+        self._entries: dict[str, dict[str, Any]] = {}
+        self.metadata: dict[str, str] = {}
+        self.parameters = 0
+        file.write(b"\0" * (8 + room))
+
+    @property
+    def auto_v3(self) -> str:
+        """SHA-256 (hex) of the data so far."""
+        return self._digest.hexdigest()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._entries)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Append a tensor.
+
+        Raises:
+            MergeError: `merge_not_finite`. StorageError: the disk refuses.
+        """
+        if not is_finite(tensor):
+            raise MergeError(
+                "merge_not_finite",
+                f"{self._what} would hold values in “{name}” that are no numbers, or that its precision cannot hold.",
+                "Lower the weights, or write bfloat16 or float32.",
+            )
+        data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+        size = tensor.numel() * tensor.element_size()
+        width = tensor.element_size()
+        assert self._place % width == 0, "tensors of wider types come first"
+        view = memoryview(data)
+        self._digest.update(view)
+        self._write(view)
+        self._entries[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [self._place, self._place + size],
+        }
+        self._place += size
+        self.parameters += tensor.numel()
+
+    def finish(self) -> None:
+        """Write the header into its room."""
+        table = {"__metadata__": self.metadata, **self._entries} if self.metadata else self._entries
+        text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > self._room:
+            self._move_data(len(text))
+        self._file.seek(0)
+        self._write(memoryview(self._room.to_bytes(8, "little") + text.ljust(self._room)))
+
+    def _move_data(self, needed: int) -> None:
+        """Metadata grew past the room, which is rare: shift the data, from the end."""
+        room = -(-needed // 8) * 8
+        shift, chunk = room - self._room, 16 << 20
+        place = 8 + self._room + self._place
+        while place > 8 + self._room:
+            start = max(8 + self._room, place - chunk)
+            self._file.seek(start)
+            data = self._file.read(place - start)
+            self._file.seek(start + shift)
+            self._write(memoryview(data))
+            place = start
+        self._room = room
+
+    def _write(self, data: memoryview) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise storage_error(error, self._what) from error
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all values are numbers."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # A sum needs no second tensor, and is finite whenever all values are, but for enormous ones: then look closely.
+    total = tensor.float().sum() if tensor.element_size() == 1 else tensor.sum(dtype=torch.float32)
+    return bool(torch.isfinite(total)) or bool(torch.isfinite(tensor.float()).all())
+
+
+@contextmanager
+def streamed(
+    target: Path,
+    *,
+    tensors: int,
+    metadata: Mapping[str, str],
+    expected_bytes: int = 0,
+    replace: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> Iterator[StreamWriter]:
+    """Open a file for writing; it takes its name when the block ends well, otherwise nothing is left of it.
+
+    Args:
+        tensors: how many there will be at most. metadata: about what there will be (the writer's `metadata` counts).
+        expected_bytes: of the data, to refuse at once where the disk has less.
+        check: looks at the whole file before it takes its name; what it raises leaves nothing behind.
+
+    Raises:
+        ConflictError: `merge_name_taken`, also where the name was taken meanwhile. StorageError: the disk refuses.
+    """
+    what = f"The file {target.name}"
+    refuse_taken(target, replace=replace)
+    temporary = target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
+    said = sum(len(name.encode()) + len(value.encode()) * 2 + 16 for name, value in metadata.items())
+    room = -(-(tensors * _ENTRY + said + _ROOM) // 8) * 8
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        require_space(target.parent, expected_bytes + room, what)
+        try:
+            with temporary.open("x+b") as file:
+                writer = StreamWriter(file, room, what)
+                yield writer
+                writer.finish()
+                file.flush()
+                os.fsync(file.fileno())
+            require_same_data(temporary, writer.auto_v3, target.name)
+            if check is not None:
+                check(temporary)
+            refuse_taken(target, replace=replace)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
+def refuse_taken(target: Path, *, replace: bool) -> None:
+    """Never overwrite unless that was asked for.
+
+    Raises:
+        ConflictError: `merge_name_taken`.
+    """
+    if not replace and target.exists():
+        raise ConflictError(
+            "merge_name_taken", f"{target.name} exists already.", "Choose another name, or say that it may be replaced."
+        )
+
+
+def require_same_data(path: Path, auto_v3: str, name: str) -> None:
+    """Read what was written back, and compare it with what was meant.
+
+    Raises:
+        MergeError: `merge_check_failed`.
+    """
+    if data_hash(path) != auto_v3:
+        raise MergeError(
+            "merge_check_failed", f"{name} did not read back as it was written.", "Check the disk, then try again."
+        )
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 (hex) of all after the header, which is AutoV3, whatever the file's ending is."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(read_header(path).data_start)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse before the work rather than after it.
+
+    Raises:
+        StorageError: `disk_full`.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(
+            "disk_full",
+            f"{what} needs about {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left.",
+            "Free some space, or write fewer ranks.",
+        )
