@@ -97,7 +97,7 @@ def fitted(hint: Pixels, size: Size, mode: ResizeMode) -> Pixels:
 def as_tensor(hint: Pixels) -> torch.Tensor:
     """What a ControlNet reads: 0.0–1.0, float32, shape (1, 3, h, w). Where RGBA is half transparent or more, −1.0: that
     is how the inpainting ControlNet is told what to draw anew."""
-    values = torch.from_numpy(np.ascontiguousarray(hint[..., :3])).float() / 255.0
+    values = torch.from_numpy(hint[..., :3].astype(np.float32)) / 255.0
     if hint.shape[2] == 4:
         values[torch.from_numpy(hint[..., 3] < 128)] = -1.0
     return values.permute(2, 0, 1)[None].contiguous()

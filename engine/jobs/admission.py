@@ -14,6 +14,7 @@ from engine.conditioning import grammar
 from engine.conditioning.adapter_tags import AdapterTag
 from engine.errors import SpecError
 from engine.images.names import check_pattern
+from engine.jobs.control_admission import ControlAdmission
 from engine.jobs.stack_admission import StackAdmission
 from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
@@ -52,8 +53,9 @@ class Admitted:
 class Admission:
     """Checks and completes specs against the library, the sampler table and styles.csv."""
 
-    def __init__(self, library: Library, styles: StyleFile) -> None:
+    def __init__(self, library: Library, styles: StyleFile, controls: ControlAdmission) -> None:
         self._library = library
+        self._controls = controls
         self._styles = styles
         self._stacks = StackAdmission(library)
 
@@ -84,8 +86,6 @@ class Admission:
         steps = _within("steps", "steps_out_of_range", _first(spec.steps, defaults.steps, 20), STEPS_RANGE)
         self._advise(sampler, steps, notices)
         check_pattern(spec.output.name_pattern)
-        if spec.controls:
-            raise SpecError("not_built_yet", "ControlNet units are not built yet.", "Leave `controls` empty.")
         done = spec.model_copy(
             update={
                 "prompt": prompt,
@@ -107,6 +107,7 @@ class Admission:
                     "clip skip", "bad_request", _first(spec.clip_skip, defaults.clip_skip, 1), CLIP_SKIP_RANGE
                 ),
                 "adapters": stack.rows,
+                "controls": self._controls.admit(spec, model, steps, notices),
                 **self._enlarging(spec, defaults, notices),
             }
         )

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.control.annotators import AnnotatorFiles, detector_bytes, load_detector
+from engine.control.annotators import AnnotatorFiles
+from engine.control.detectors import detector_bytes, load_detector
 from engine.control.fit import Size
 from engine.control.hints import HintFolder, HintRequest
 from engine.control.preprocessors.base import Pixels, Preprocessor

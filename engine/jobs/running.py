@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from engine.jobs.adapters import LentStack
+from engine.jobs.controls import LentControls
 from engine.jobs.queue import Claim
 from engine.jobs.schedule import class_weight
 from engine.pipeline.context import GenerationContext
@@ -39,12 +40,14 @@ class Running:
 class RunningPicture(Running):
     """What the worker keeps of a picture.
 
-    `lent` are its adapters, given back when it is over. `alone` is set after a shared call failed, so that the next
-    failure names its culprit. `counted` is the number of evaluations that the store knows of.
+    `lent` are its adapters and `controls` its ControlNets, given back when it is over. `alone` is set after a shared
+    call failed, so that the next failure names its culprit. `counted` is the number of evaluations that the store
+    knows of.
     """
 
     context: GenerationContext
     lent: LentStack
+    controls: LentControls = field(default_factory=LentControls)
     alone: bool = False
     counted: int = 0
     last_preview: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 from engine.jobs.adapters import AdapterShop, LentStack
+from engine.jobs.controls import ControlShop, LentControls
 from engine.library.library import Library
 from engine.memory.pool import ModelPool
 from engine.pipeline.model import EmbeddingCache, ModelBundle, open_model
@@ -15,10 +16,20 @@ from engine.protocol.specs import GenerationSpec
 class Workbench:
     """Holds the leases of the model (and VAE) that the pictures in progress use; one at a time."""
 
-    def __init__(self, pool: ModelPool, library: Library, shop: AdapterShop, *, device: str, dtype: str) -> None:
+    def __init__(
+        self,
+        pool: ModelPool,
+        library: Library,
+        shop: AdapterShop,
+        controls: ControlShop,
+        *,
+        device: str,
+        dtype: str,
+    ) -> None:
         self._pool = pool
         self._library = library
         self._shop = shop
+        self._controls = controls
         self._patched = PatchedComponents()
         self._device = device
         self._dtype = dtype
@@ -49,6 +60,10 @@ class Workbench:
     def stack(self, spec: GenerationSpec, job_id: str) -> LentStack:
         """The adapters of `spec`, read for the open model. Raises AdapterError, ModelFileError, SpecError."""
         return self._shop.lend(spec, self.bundle, job_id)
+
+    def controls(self, spec: GenerationSpec) -> LentControls:
+        """The ControlNet units of `spec`. Raises ControlError, ModelFileError, OutOfMemoryError."""
+        return self._controls.lend(spec, self.bundle)
 
     def rest(self) -> None:
         """Nothing is in progress: the leases go back; what the pool keeps is the pool's decision."""

@@ -18,6 +18,8 @@ from PIL.Image import Image
 
 from engine.errors import GenerationError, StudioError
 from engine.jobs.board import Board
+from engine.jobs.chores import Chores
+from engine.jobs.controls import LentControls
 from engine.jobs.enlarging import Enlarger
 from engine.jobs.errands import Errand, RunningErrand
 from engine.jobs.faults import BACKOFF_SECONDS, MAX_TRIES, as_studio_error, is_transient
@@ -63,6 +65,7 @@ class Worker(threading.Thread):
         finisher: Finisher,
         enlarger: Enlarger,
         errands: Sequence[Errand],
+        chores: Chores,
         previewer: Previewer,
         snapshots: SnapshotStore,
         pulse: Pulse,
@@ -76,6 +79,7 @@ class Worker(threading.Thread):
         self._queue, self._board, self._store = queue, board, store
         self._bench, self._finisher, self._previewer = bench, finisher, previewer
         self._enlarger = enlarger
+        self._chores = chores
         self._errands = {errand.kind: errand for errand in errands}
         self._errand: RunningErrand | None = None
         self._snapshots, self._pulse, self._metrics = snapshots, pulse, metrics
@@ -99,11 +103,13 @@ class Worker(threading.Thread):
             self._pulse.beat()
             self._drop_canceled()
             self._admit()
+            with self._pulse.allow(ERRAND_ALLOWANCE):
+                busy = self._chores.serve()
             if self._pictures:
                 self._serve()
             if self._errand is not None:
                 self._advance_errand(self._errand)
-            elif not self._pictures:
+            elif not self._pictures and not busy:
                 self._bench.rest()
                 self._queue.wait(min(IDLE_WAIT, self._queue.next_retry() or IDLE_WAIT))
         for picture in self._pictures:
@@ -161,23 +167,29 @@ class Worker(threading.Thread):
     def _begin(self, claim: Claim) -> RunningPicture:
         job, index, image_id = claim.job, claim.task.index, claim.task.image_id
         bundle, cache = self._bench.bundle, self._bench.embeddings
-        lent = self._bench.stack(job.spec, job.id)
+        lent, controls = self._bench.stack(job.spec, job.id), LentControls()
         try:
+            with self._pulse.allow(LOAD_ALLOWANCE):
+                controls = self._bench.controls(job.spec)
             data = self._snapshots.read(image_id)
+            given: dict[str, Any] = {
+                "context_id": image_id, "cache": cache, "stack": lent.stack, "controls": controls.controls,
+            }  # fmt: skip
             if data is not None:
-                context = resume(bundle, job.spec, index, data, context_id=image_id, cache=cache, stack=lent.stack)
+                context = resume(bundle, job.spec, index, data, **given)
                 if context is not None:
                     done = context.evaluations_done
                     self._board.resumed(job.id, done)
                     self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
-                    return RunningPicture(claim, context, lent, counted=done)
-            context = begin(bundle, job.spec, index, context_id=image_id, cache=cache, stack=lent.stack)
+                    return RunningPicture(claim, context, lent, controls, counted=done)
+            context = begin(bundle, job.spec, index, **given)
         except BaseException:
             lent.close()
+            controls.close()
             raise
         for notice in (*lent.notices, *context.notices):
             self._queue.notice(job.id, notice)
-        return RunningPicture(claim, context, lent, alone=job.id in self._tries)
+        return RunningPicture(claim, context, lent, controls, alone=job.id in self._tries)
 
     # --- errands ---------------------------------------------------------------------------------------------------
 
@@ -354,6 +366,7 @@ class Worker(threading.Thread):
     def _let_go(self, picture: RunningPicture) -> None:
         self._pictures.remove(picture)
         picture.lent.close()
+        picture.controls.close()
         self._previewer.forget(picture)
 
     def _guard(self, claims: Sequence[Claim], act: Callable[[], None]) -> bool:

@@ -19,12 +19,13 @@ from engine.protocol.adapters import (
     StackReport,
     SuggestionList,
 )
+from engine.protocol.controls import ControlCatalogue, HintView
 from engine.protocol.events import EngineState
 from engine.protocol.frozen import Frozen
 from engine.protocol.jobs import ImageView, JobStatus, JobView
 from engine.protocol.library import FileKind, FileView, ModelDefaults, ModelView, SamplerView
 from engine.protocol.notices import Notice
-from engine.protocol.specs import AdapterRef, GenerationSpec
+from engine.protocol.specs import AdapterRef, GenerationSpec, ResizeMode
 
 Reply = TypeVar("Reply", bound=Frozen)
 LOCAL_OWNER = "local"
@@ -315,6 +316,30 @@ class SaveStack(Command[StackList]):
     name = "save_stack"
     stack: NamedStack
     delete: bool = False
+
+
+# --- controls ------------------------------------------------------------------------------------------------------
+
+
+class ListControls(Command[ControlCatalogue]):
+    """ControlNets, their types and the preprocessors; with a model (None: none), what fits it."""
+
+    name = "list_controls"
+    model: str | None = None
+
+
+class PreviewHint(Command[HintView]):
+    """Make the hint that a unit would have, or find it: an asset. `width` and `height` are those of the picture to be
+    made, for a `resolution` of None; without them it is 512 px."""
+
+    name = "preview_hint"
+    image: str
+    preprocessor: str = "none"
+    parameters: dict[str, float] = Field(default_factory=dict)
+    resolution: int | None = None
+    width: int | None = None
+    height: int | None = None
+    resize: ResizeMode = "crop"
 
 
 # --- prompts and pictures ------------------------------------------------------------------------------------------

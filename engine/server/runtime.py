@@ -12,29 +12,36 @@ import time
 from collections.abc import Callable
 
 from engine.client.data_lock import DataLock
+from engine.control.annotators import AnnotatorFiles
 from engine.errors import EngineLostError, StudioError
 from engine.images.assets import AssetStore
 from engine.images.disk import remove_leftovers
 from engine.jobs.admission import Admission
 from engine.jobs.board import Board
+from engine.jobs.control_admission import ControlAdmission
 from engine.jobs.faults import as_studio_error
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import JobQueue
 from engine.jobs.recovery import recover
 from engine.jobs.snapshots import SnapshotStore
+from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
 from engine.library.previews import CoverFolder
 from engine.library.styles import StyleFile
+from engine.memory.desk import MemoryDesk
 from engine.metrics.registry import Metrics
 from engine.protocol.adapters import StackReport
-from engine.protocol.commands import CheckStack, TokenCount
+from engine.protocol.commands import CheckStack, PreviewHint, TokenCount
+from engine.protocol.controls import HintView
 from engine.protocol.events import FaultReported, LibraryChanged
 from engine.protocol.jobs import ErrorView
 from engine.server.answers.adapters import AdapterAnswers
+from engine.server.answers.controls import ControlAnswers
 from engine.server.answers.engine import EngineAnswers
 from engine.server.answers.history import HistoryAnswers
 from engine.server.answers.jobs import JobAnswers
 from engine.server.answers.library import LibraryAnswers
+from engine.server.answers.memory import MemoryAnswers
 from engine.server.answers.pictures import PictureAnswers
 from engine.server.dispatch import Dispatch
 from engine.server.events import EventHub
@@ -76,17 +83,28 @@ class Runtime:
         self.library = Library(settings, self.store.library)
         self.gallery = Gallery(self.library, self.store, CoverFolder(settings.state_dir / "previews"))
         self.library.watch(self._library_changed)
+        self.assets = AssetStore(settings.state_dir)
+        self.controls = ControlShelf(self.library)
+        self.annotators = AnnotatorFiles([settings.models_dir / "annotators", settings.starter_dir / "annotators"])
         self.styles = StyleFile(settings.data_dir / "styles.csv")
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
         remove_leftovers(settings.outputs_dir)
         recover(self.store, self.snapshots, settings.outputs_dir)
         self.queue = JobQueue(self.store, self.board, self.metrics, self.events.publish)
+        self.memory = MemoryDesk(
+            self.store,
+            self.library,
+            level=settings.memory.level,
+            pool_gb=settings.memory.pool_gb,
+            wake=self.queue.wake,
+        )
         self.dispatch = self._answers()
         self._stop_worker: Callable[[], None] | None = None
         self._worker_thread: threading.Thread | None = None
         self._count_tokens: Callable[[str, str | None], TokenCount] | None = None
         self._check_stack: Callable[[CheckStack], StackReport] | None = None
+        self._preview_hint: Callable[[PreviewHint], HintView] | None = None
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -128,6 +146,7 @@ class Runtime:
                 workshop = Workshop(self)
             self._count_tokens = workshop.count_tokens
             self._check_stack = workshop.check_stack
+            self._preview_hint = workshop.preview_hint
             self._stop_worker = workshop.worker.stop
             if self._stopping.is_set():
                 return
@@ -169,7 +188,8 @@ class Runtime:
 
     def _answers(self) -> Dispatch:
         settings, publish = self.settings, self.events.publish
-        admission = Admission(self.library, self.styles)
+        controls = ControlAdmission(self.controls, self.annotators, self.assets.path)
+        admission = Admission(self.library, self.styles, controls)
         return Dispatch(
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
@@ -177,7 +197,9 @@ class Runtime:
                 AdapterAnswers(
                     self.library, self.gallery, self.store, changed=self._library_changed, check=self._stack_report
                 ).answers(),
-                PictureAnswers(AssetStore(settings.state_dir), self.library, self._tokens).answers(),
+                ControlAnswers(self.controls, self.annotators, self.library, self._hint).answers(),
+                PictureAnswers(self.assets, self.library, self._tokens).answers(),
+                MemoryAnswers(self.memory).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
             ]
@@ -187,6 +209,11 @@ class Runtime:
         if self._count_tokens is None:
             raise _warming_up()
         return self._count_tokens(prompt, model)
+
+    def _hint(self, command: PreviewHint) -> HintView:
+        if self._preview_hint is None:
+            raise _warming_up()
+        return self._preview_hint(command)
 
     def _stack_report(self, command: CheckStack) -> StackReport:
         if self._check_stack is None:

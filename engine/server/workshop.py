@@ -7,14 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.control.hints import HintFolder
 from engine.errors import StudioError
 from engine.jobs.adapters import AdapterShop
+from engine.jobs.chores import Chores
+from engine.jobs.controls import ControlShop
 from engine.jobs.enlarging import EnlargeErrand, Enlarger
 from engine.jobs.finishing import Finisher
+from engine.jobs.hints import HintShop
 from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
 from engine.jobs.worker import Worker
 from engine.memory.pool import ModelPool
+from engine.protocol.commands import PreviewHint
+from engine.protocol.controls import HintView
 from engine.protocol.events import FaultReported
 from engine.protocol.jobs import ErrorView
 from engine.protocol.specs import GenerationSpec
@@ -44,10 +50,14 @@ class Workshop:
         self._device = pick_device(torch, settings.engine.device)
         runtime.state.device = device_in_words(torch, self._device)
         pool = ModelPool(pool_bytes(settings.memory.pool_gb))
+        hint_folder = HintFolder(settings.state_dir / "hints", runtime.assets)
+        self._hints = HintShop(pool, hint_folder, runtime.annotators, self._device)
+        self._chores = Chores(runtime.queue.wake)
         self._bench = Workbench(
             pool,
             runtime.library,
             AdapterShop(pool, runtime.store, partial(runtime.library.path_of, "adapter")),
+            ControlShop(pool, runtime.controls, self._hints, runtime.library.find_model),
             device=self._device,
             dtype=pick_dtype(torch, settings.engine.dtype, self._device),
         )
@@ -72,6 +82,7 @@ class Workshop:
             finisher=finisher,
             enlarger=enlarger,
             errands=(EnlargeErrand(enlarger, finisher, self._picture_path),),
+            chores=self._chores,
             previewer=Previewer(
                 settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
             ),
@@ -85,6 +96,17 @@ class Workshop:
         )
         self.count_tokens = TokenCounter(runtime.library).count
         self.check_stack = StackChecker(runtime.library).check
+
+    def preview_hint(self, command: PreviewHint) -> HintView:
+        """The hint of a unit. A network of a preprocessor runs on the worker's thread, all else on the caller's."""
+        size = (command.width, command.height) if command.width and command.height else None
+        request = self._hints.request(
+            command.image, command.preprocessor, command.parameters, command.resolution, size, command.resize
+        )
+        found = self._hints.find(request)
+        if found is not None or not self._hints.needs_weights(request):
+            return found or self._hints.make(request)
+        return self._chores.run(partial(self._hints.make, request))
 
     def _picture_path(self, image_id: str, owner: str) -> Path:
         return self._runtime.settings.outputs_dir / self._runtime.store.history.get(image_id, owner).name

@@ -78,6 +78,19 @@ def write_tiny_controlnet(
     return folder
 
 
+def write_single_controlnet(
+    folder: Path, target: Path, *, original: bool = True, prefix: str = "control_model."
+) -> Path:
+    """Write the weights of a ControlNet folder as one file, in the original layout or with diffusers' names."""
+    config = json.loads((folder / "config.json").read_text())
+    result: dict[str, torch.Tensor] = {}
+    for name, value in load_file(next(folder.glob("*.safetensors"))).items():
+        _put(result, keys.controlnet_name(name, config, prefix) if original else keys.Rename(name), value)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in result.items()}, target, metadata={"format": "pt"})
+    return target
+
+
 def write_single_file(
     model_folder: Path,
     target: Path,

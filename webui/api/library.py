@@ -1,4 +1,4 @@
-"""/api/v1/models, samplers, controlnets, files, styles, tokens: what can be chosen."""
+"""/api/v1/models, samplers, files, styles, tokens: what can be chosen."""
 
 from __future__ import annotations
 
@@ -51,12 +51,6 @@ async def list_models(request: Request, refresh: bool = False) -> Response:
 async def list_samplers(request: Request) -> Response:
     """Samplers, with the schedules that exist for each and advice."""
     return await ask(request, ListSamplers(owner=owner_of(request)))
-
-
-@router.get("/controlnets", responses={200: {"model": FileList}})
-async def list_controlnets(request: Request) -> Response:
-    """ControlNets."""
-    return await ask(request, ListFiles(owner=owner_of(request), kind="controlnet"))
 
 
 @router.get("/files", responses={200: {"model": FileList}})

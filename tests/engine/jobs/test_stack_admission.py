@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from engine.control.annotators import AnnotatorFiles
 from engine.errors import AdapterError, ModelFileError, SpecError, StudioError
+from engine.images.assets import AssetStore
 from engine.jobs.admission import Admission, Admitted
+from engine.jobs.control_admission import ControlAdmission
+from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
 from engine.library.styles import StyleFile
 from engine.protocol.commands import Style
@@ -61,7 +65,8 @@ def library(data: Path) -> Iterator[Library]:
 def admit(library: Library, tmp_path: Path) -> Admit:
     styles = StyleFile(tmp_path / "styles.csv")
     styles.save(Style(name="wash", prompt="{prompt}, soft <lora:ink:0.4>"))
-    admission = Admission(library, styles)
+    controls = ControlAdmission(ControlShelf(library), AnnotatorFiles([]), AssetStore(tmp_path).path)
+    admission = Admission(library, styles, controls)
 
     def call(prompt: str = "a cat", *rows: AdapterRef, **fields: Any) -> Admitted:
         fields.setdefault("model", "listed")

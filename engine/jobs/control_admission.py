@@ -1,0 +1,162 @@
+"""Admission of ControlNet units: pictures, models, preprocessors and numbers checked, defaults filled in, advice."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from engine.control.annotators import AnnotatorFiles
+from engine.control.preprocessors.base import Preprocessor
+from engine.control.preprocessors.table import preprocessor
+from engine.errors import ControlError, SpecError
+from engine.library.control_types import control_type
+from engine.library.controlnets import ControlEntry, ControlShelf, misfit
+from engine.library.entries import ModelEntry
+from engine.protocol.notices import Notice
+from engine.protocol.specs import CONTROL_WEIGHT_RANGE, HINT_RESOLUTION_RANGE, ControlUnit, GenerationSpec
+
+SMALLEST_SIDE = 8
+LONGEST_TO_SHORTEST = 20
+MOST_UNITS = 30
+ADVISED_UNITS = 3
+STRONG_TOGETHER = 1.5
+
+
+class ControlAdmission:
+    """Checks units against the library and the table of preprocessors; nothing is loaded.
+
+    Args:
+        asset: from an asset reference to its file; raises NotFoundError.
+    """
+
+    def __init__(self, shelf: ControlShelf, annotators: AnnotatorFiles, asset: Callable[[str], Path]) -> None:
+        self._shelf = shelf
+        self._annotators = annotators
+        self._asset = asset
+
+    def admit(
+        self, spec: GenerationSpec, model: ModelEntry, steps: int, notices: list[Notice]
+    ) -> tuple[ControlUnit, ...]:
+        """The spec's units by their ids, with all parameters; muted ones stay as they are.
+
+        Raises:
+            ControlError, SpecError, ModelFileError, NotFoundError: with the code of the first thing that is wrong.
+        """
+        if len(spec.controls) > MOST_UNITS:
+            raise SpecError(
+                "bad_request", f"There are {len(spec.controls)} ControlNet units.", f"Use at most {MOST_UNITS}."
+            )
+        done: list[ControlUnit] = []
+        entries: list[tuple[ControlUnit, ControlEntry]] = []
+        for number, unit in enumerate(spec.controls, start=1):
+            if unit.muted:
+                done.append(unit)
+                continue
+            _check_numbers(number, unit)
+            self._check_picture(number, unit)
+            entry = self._shelf.find(unit.model)
+            wrong = misfit(entry.view, entry.facts, model)
+            if wrong:
+                raise ControlError("control_mismatch", wrong, "Choose a ControlNet that was made for this model.")
+            what = preprocessor(unit.preprocessor)
+            self._annotators.paths(what)
+            values = _checked(what, unit)
+            unit = unit.model_copy(update={"model": entry.view.id, "preprocessor": what.id, "parameters": values})
+            done.append(unit)
+            entries.append((unit, entry))
+        notices.extend(_advice(entries, steps))
+        return tuple(done)
+
+    def _check_picture(self, number: int, unit: ControlUnit) -> None:
+        if not unit.image.strip():
+            raise ControlError(
+                "control_image_missing", f"ControlNet unit {number} has no picture.", "Choose one, or mute the unit."
+            )
+        with Image.open(self._asset(unit.image)) as opened:
+            width, height = opened.size
+        if min(width, height) < SMALLEST_SIDE or max(width, height) > LONGEST_TO_SHORTEST * min(width, height):
+            raise ControlError(
+                "control_image_unusable",
+                f"The picture of ControlNet unit {number} has {width} × {height} pixels.",
+                f"Take one with at least {SMALLEST_SIDE} px a side, at most {LONGEST_TO_SHORTEST} times as long as "
+                "wide.",
+            )
+
+
+def _check_numbers(number: int, unit: ControlUnit) -> None:
+    low, high = CONTROL_WEIGHT_RANGE
+    if not low <= unit.weight <= high:
+        raise ControlError(
+            "control_weight_out_of_range",
+            f"The weight of ControlNet unit {number} must be from {low:g} to {high:g}, not {unit.weight:g}.",
+            "0.3 to 1.0 suit most types.",
+        )
+    for name, value in (("start", unit.start), ("end", unit.end)):
+        if not 0.0 <= value <= 1.0:
+            meant = f"Did you mean {value / 100:g}?" if 1.0 < value <= 100.0 else "Choose a fraction in that range."
+            raise SpecError(
+                "fraction_out_of_range",
+                f"The {name} of ControlNet unit {number} must be from 0.0 to 1.0, not {value:g}.",
+                meant,
+            )
+    if unit.start >= unit.end:
+        raise ControlError(
+            "control_window_empty",
+            f"ControlNet unit {number} starts at {unit.start:g} and ends at {unit.end:g}.",
+            "The start must lie before the end.",
+        )
+    smallest, largest = HINT_RESOLUTION_RANGE
+    if unit.resolution is not None and not smallest <= unit.resolution <= largest:
+        raise ControlError(
+            "control_value_out_of_range",
+            f"The preprocessor's resolution must be from {smallest} to {largest} px, not {unit.resolution}.",
+            "Leave it out to fit it to the picture.",
+        )
+
+
+def _checked(what: Preprocessor, unit: ControlUnit) -> dict[str, float]:
+    known = {each.name: each for each in what.parameters}
+    for name, value in unit.parameters.items():
+        parameter = known.get(name)
+        if parameter is None:
+            names = ", ".join(known) or "no parameters"
+            raise ControlError(
+                "control_value_out_of_range",
+                f"{what.title} has no parameter “{name[:60]}”.",
+                f"It has {names}.",
+            )
+        if not (math.isfinite(value) and parameter.low <= value <= parameter.high):
+            raise ControlError(
+                "control_value_out_of_range",
+                f"{name} of {what.title} must be from {parameter.low:g} to {parameter.high:g}, not {value:g}.",
+                f"{parameter.default:g} is usual.",
+            )
+    return what.values(unit.parameters)
+
+
+def _advice(entries: Sequence[tuple[ControlUnit, ControlEntry]], steps: int) -> list[Notice]:
+    """What a person should know of the composition; nothing is changed."""
+    said: list[str] = []
+    if len(entries) > ADVISED_UNITS:
+        said.append(f"{len(entries)} ControlNets work together; two or three are usually enough.")
+    counts = Counter(entry.type for _, entry in entries if entry.type)
+    for kind, count in counts.items():
+        if count > 1:
+            title = control_type(kind).title
+            said.append(f"{count} units are of the type {title}: different types complement each other better.")
+    together = sum(unit.weight for unit, _ in entries)
+    if len(entries) > 1 and together > STRONG_TOGETHER:
+        said.append(f"The weights add up to {together:g}: lower ones leave the prompt more freedom.")
+    for unit, entry in entries:
+        if unit.percent_rule == "step" and not any(
+            place / steps >= unit.start and (place + 1) / steps <= unit.end for place in range(steps)
+        ):
+            said.append(
+                f"{entry.view.title} works from {unit.start:.0%} to {unit.end:.0%}, which holds none of the {steps} "
+                "steps: it does nothing."
+            )
+    return [Notice(code="control_advice", message=message) for message in said]
