@@ -217,8 +217,9 @@ def _is_embedding(tensors: Tensors) -> bool:
     if marks & tensors.keys() or any(_is_token(name) for name in tensors):
         return True
     # diffusers' way with a word without angle brackets: one tensor, which is nothing but vectors.
-    shape = next(iter(tensors.values())).shape if len(tensors) == 1 else ()
-    return len(shape) in (1, 2) and shape[-1] in (768, 1024, 1280)
+    (name, tensor), *others = tensors.items() if tensors else [("", TensorInfo("", ()))]
+    vectors = len(tensor.shape) in (1, 2) and tensor.shape[-1] in (768, 1024)
+    return vectors and not others and "." not in name
 
 
 def _embedding(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:

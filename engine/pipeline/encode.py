@@ -56,7 +56,8 @@ def begin(
         scheduler.set_begin_index(first)
     generator = torch.Generator("cpu").manual_seed(seed)
     noise = _noise(bundle, spec, generator)
-    text, added, notices = _conditions(bundle, spec, guided=_is_guided(bundle, guidance), cache=cache, stack=stack)
+    texts = _Texts(bundle, spec, cache, stack)
+    text, added, notices = texts.conditions(guided=_is_guided(bundle, guidance))
     context = GenerationContext(
         id=context_id,
         spec=spec,
@@ -79,7 +80,7 @@ def begin(
         notices=notices,
         stack=stack,
         controls=controls if controls is not None else ControlSet(),
-        words=_words_of(bundle, spec, stack),
+        words=texts.words,
     )
     if sampler(sampler_id).seeded:
         scheduler.noise_sampler = PictureNoise(scheduler, context.latents, seed)
@@ -107,7 +108,7 @@ def resume(
             snapshot = ContextSnapshot.from_bytes(snapshot)
         sources = stack.sources if stack is not None else ()
         sources += controls.sources if controls is not None else ()
-        sources += _words_of(bundle, spec, stack)
+        sources += _Texts(bundle, spec, None, stack).words
         if snapshot.tree["recipe"] != recipe_digest(spec, picture_seed(spec, index), bundle.model_key, sources):
             return None
         start = None
@@ -173,73 +174,65 @@ def _on_device(start: LatentStart | None, device: torch.device) -> LatentStart |
     return LatentStart(start.latents.to(device), start.start_step, mask)
 
 
-def _conditions(
-    bundle: ModelBundle,
-    spec: GenerationSpec,
-    *,
-    guided: bool,
-    cache: EmbeddingCache | None,
-    stack: AdapterStack | None,
-) -> tuple[TextRows, dict[str, torch.Tensor], tuple[Notice, ...]]:
-    """Embeddings and added conditions of all rows, and what encoding decided by itself."""
-    positive = _encoded(bundle, spec, spec.prompt, cache, stack)
-    rows = [positive]
-    if guided:
-        rows.insert(0, _negative(bundle, spec, positive, cache, stack))
-    text = join([TextRows(row.embeds.to(bundle.device, bundle.dtype)) for row in rows])
-    added: dict[str, torch.Tensor] = {}
-    if bundle.is_xl:
-        pooled = [row.pooled for row in rows if row.pooled is not None]
-        size = (spec.height, spec.width, 0, 0, spec.height, spec.width)
-        times = torch.tensor([size], dtype=torch.float32, device=bundle.device)
-        added = {
-            "text_embeds": torch.cat(pooled).to(bundle.device, bundle.dtype),
-            "time_ids": times.expand(len(rows), -1),
-        }
-    notices = dict.fromkeys(notice for row in rows for notice in row.notices)
-    return text, added, tuple(notices)
+class _Texts:
+    """The prompts of one picture on their way to embeddings."""
 
+    def __init__(
+        self, bundle: ModelBundle, spec: GenerationSpec, cache: EmbeddingCache | None, stack: AdapterStack | None
+    ) -> None:
+        self._bundle, self._spec, self._cache, self._stack = bundle, spec, cache, stack
+        sources = _sources(bundle, stack)
+        self._parsed = {text: parse(text, spec.prompt_syntax) for text in (spec.prompt, spec.negative_prompt or "")}
+        self._words = {text: PromptWords(parsed, sources) for text, parsed in self._parsed.items()}
 
-def _negative(
-    bundle: ModelBundle,
-    spec: GenerationSpec,
-    positive: Conditioning,
-    cache: EmbeddingCache | None,
-    stack: AdapterStack | None,
-) -> Conditioning:
-    text = spec.negative_prompt or ""
-    if bundle.is_xl and bundle.zeros_for_empty and not text.strip() and positive.pooled is not None:
-        # As diffusers' `force_zeros_for_empty_prompt`; SDXL was trained with zeros for "no prompt".
-        return Conditioning(torch.zeros_like(positive.embeds), torch.zeros_like(positive.pooled), 0)
-    return _encoded(bundle, spec, text, cache, stack)
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The inversions that the prompts name, with the state of their files."""
+        return tuple(f"{word}|{state}" for words in self._words.values() for word, state in words.signature)
 
+    def conditions(self, *, guided: bool) -> tuple[TextRows, dict[str, torch.Tensor], tuple[Notice, ...]]:
+        """Embeddings and added conditions of all rows, and what encoding decided by itself."""
+        bundle, spec = self._bundle, self._spec
+        positive = self._encoded(spec.prompt)
+        rows = [self._negative(positive), positive] if guided else [positive]
+        text = join([TextRows(row.embeds.to(bundle.device, bundle.dtype)) for row in rows])
+        added: dict[str, torch.Tensor] = {}
+        if bundle.is_xl:
+            pooled = [row.pooled for row in rows if row.pooled is not None]
+            size = (spec.height, spec.width, 0, 0, spec.height, spec.width)
+            times = torch.tensor([size], dtype=torch.float32, device=bundle.device)
+            added = {
+                "text_embeds": torch.cat(pooled).to(bundle.device, bundle.dtype),
+                "time_ids": times.expand(len(rows), -1),
+            }
+        notices = dict.fromkeys(notice for row in rows for notice in row.notices)
+        return text, added, tuple(notices)
 
-def _encoded(
-    bundle: ModelBundle, spec: GenerationSpec, text: str, cache: EmbeddingCache | None, stack: AdapterStack | None
-) -> Conditioning:
-    clip_skip = spec.clip_skip or 1
-    carried = stack.text_signature() if stack is not None else ""
-    parsed = parse(text, spec.prompt_syntax)
-    words = PromptWords(parsed, _sources(bundle, stack))
-    key = (bundle.text_key, carried, clip_skip, text, spec.prompt_syntax, str(bundle.dtype), words.signature)
-    found = cache.get(key) if cache is not None else None
-    if found is not None:
-        return found
-    bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
-    made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip, words)
-    told = set(parsed.notices)
-    made = replace(made, notices=tuple(notice for notice in made.notices if notice not in told))
-    if cache is not None:
-        cache.put(key, made, made.nbytes)
-    return made
+    def _negative(self, positive: Conditioning) -> Conditioning:
+        text = self._spec.negative_prompt or ""
+        bundle = self._bundle
+        if bundle.is_xl and bundle.zeros_for_empty and not text.strip() and positive.pooled is not None:
+            # As diffusers' `force_zeros_for_empty_prompt`; SDXL was trained with zeros for "no prompt".
+            return Conditioning(torch.zeros_like(positive.embeds), torch.zeros_like(positive.pooled), 0)
+        return self._encoded(text)
 
-
-def _words_of(bundle: ModelBundle, spec: GenerationSpec, stack: AdapterStack | None) -> tuple[str, ...]:
-    """The inversions that the prompts name, with the state of their files."""
-    sources = _sources(bundle, stack)
-    texts = (spec.prompt, spec.negative_prompt or "")
-    named = [PromptWords(parse(text, spec.prompt_syntax), sources).signature for text in texts]
-    return tuple(f"{word}|{state}" for signature in named for word, state in signature)
+    def _encoded(self, text: str) -> Conditioning:
+        bundle, spec, stack, cache = self._bundle, self._spec, self._stack, self._cache
+        parsed, words = self._parsed[text], self._words[text]
+        clip_skip = spec.clip_skip or 1
+        carried = stack.text_signature() if stack is not None else ""
+        key = (bundle.text_key, carried, clip_skip, text, spec.prompt_syntax, str(bundle.dtype), words.signature)
+        found = cache.get(key) if cache is not None else None
+        if found is not None:
+            return found
+        bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
+        made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip, words)
+        # Admission has told already what the grammar left out.
+        told = set(parsed.notices)
+        made = replace(made, notices=tuple(notice for notice in made.notices if notice not in told))
+        if cache is not None:
+            cache.put(key, made, made.nbytes)
+        return made
 
 
 def _sources(bundle: ModelBundle, stack: AdapterStack | None) -> Sources:

@@ -202,6 +202,29 @@ def test_a_stack_comes_back_from_the_infotext_alone_with_its_hashes() -> None:
     assert asked == [("sub/ink", "cdcdcdcdcdcd"), ("fog", "343434343434"), ("not hashed yet", "")]
 
 
+def test_embeddings_are_written_as_a1111_does_and_asked_for_when_read() -> None:
+    known = {"ink": "AB" * 32, "odd: a, b": "cd" * 32, "not hashed yet": ""}
+    text = write_infotext(SPEC, model_title="m", model_hash="", version="1", embeddings=known)
+    assert 'TI hashes: "ink: abababababab, odd a b: cdcdcdcdcdcd", Hashes: {' in text
+    assert json.loads(parse_infotext(text)["Hashes"]) == {"embed:ink": "ababababab", "embed:odd a b": "cdcdcdcdcd"}
+    names = {"ink": "ink", "odd a b": "renamed"}
+    recipe = spec_from_infotext(text, lookups=Lookups(find_embedding=lambda name, digest: names.get(name)))
+    assert [notice.message for notice in recipe.notices if notice.code == "embedding_skipped"] == [
+        "The embedding “odd a b” is called “renamed” here."
+    ]
+    asked: list[tuple[str, str]] = []
+    recipe = spec_from_infotext(
+        EXAMPLE_1, lookups=Lookups(find_embedding=lambda name, digest: asked.append((name, digest)))
+    )
+    assert asked == [("MajicNegative_V2", "a53884ef726b"), ("badhandv4", "5e40d722fc3d")]
+    assert [notice.message for notice in recipe.notices if notice.code == "embedding_skipped"] == [
+        "Embeddings that are not in the library: “MajicNegative_V2”, “badhandv4”. The words are only text."
+    ]
+    civitais = 'a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Hashes: {"embed:x": "0123456789"}'
+    spec_from_infotext(civitais, lookups=Lookups(find_embedding=lambda name, digest: asked.append((name, digest))))
+    assert asked[2:] == [("x", "0123456789")]
+
+
 def test_hashes_of_several_resources_are_civitais_raw_object_and_do_not_tear_the_pairs() -> None:
     text = write_infotext(
         SPEC, model_title="m", model_hash="ab" * 32, version="1", hashes={"lora:ink": "0123456789", "vae": "aa"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,6 +374,33 @@ def test_adapters_get_both_hashes(data: Path, open_library: Open) -> None:
     assert hashes["style"] == hashlib.sha256(path.read_bytes()).hexdigest() != hashes["retitled"]
     found = {entry.path: entry.auto_v3 for entry in library.adapters.entries}
     assert found[path] == found[same] != ""
+
+
+def test_embeddings_by_word_token_and_hash(data: Path, open_library: Open) -> None:
+    folder = data / "models" / "embeddings"
+    folder.mkdir()
+    save_file({"emb_params": torch.ones(2, 768)}, folder / "Ink.safetensors")
+    save_file({"<cat-toy>": torch.zeros(1, 768)}, folder / "learned_embeds.safetensors")
+    save_file({"sks": torch.zeros(2, 1024)}, folder / "plain.safetensors")
+    save_file({"clip_l": torch.zeros(2, 768), "clip_g": torch.zeros(2, 1280)}, folder / "duo.safetensors")
+    torch.save({"string_to_param": {"*": torch.zeros(1, 768)}}, folder / "old.pt")
+    torch.save({"<x>": torch.zeros(1, 768)}, folder / "new.bin")
+    (folder / "evil.pt").write_bytes(pickle.dumps(print))
+    library = open_library(data)
+    found = {entry.word: entry for entry in library.embeddings if not entry.word.startswith("easel-")}
+    assert {word: entry.view.family for word, entry in found.items()} == {
+        "Ink": "sd1", "learned_embeds": "sd1", "plain": "sd2", "duo": "sdxl", "old": "", "new": "", "evil": "",
+    }  # fmt: skip
+    assert found["learned_embeds"].tokens == ("<cat-toy>",)
+    assert found["evil"].code == "model_file_unsafe"
+    assert [word for word, entry in found.items() if entry.view.problem] == ["evil"]
+    library.start_hashing(lambda name: None)
+    assert library.wait_for_hashes(60)
+    digest = hashlib.sha256((folder / "Ink.safetensors").read_bytes()).hexdigest()
+    assert library.embedding_hashes(["Ink", "gone"]) == {"Ink": digest}
+    assert library.embedding_word("INK") == library.embedding_word("its old name", digest[:12]) == "Ink"
+    assert library.embedding_word("<cat-toy>") == "learned_embeds"
+    assert library.embedding_word("evil") is library.embedding_word("nobody") is None
 
 
 def test_a_file_that_changes_is_hashed_again(data: Path, open_library: Open) -> None:
