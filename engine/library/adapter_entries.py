@@ -18,7 +18,7 @@ from engine.protocol.adapters import AdapterView
 from engine.protocol.library import FileView
 from engine.settings import CatalogueLora
 
-SHOWN_TAGS = 12
+SHOWN_TAGS = 8
 AUTO_V3 = 12
 _NO_SIDECAR = Sidecar()
 _NO_FACTS = AdapterFacts()

@@ -151,14 +151,23 @@ def _walk(root: FoundFolder) -> Iterator[tuple[Place, str]]:
         for name in models:
             yield Place(here / name, root), os.path.realpath(here / name)
         belongings = _belongings(files)
+        links = _links(place)
         for name in sorted(files):
             stem, suffix = os.path.splitext(name)
             suffix = suffix.lower()
             if not name.startswith(".") and (suffix in SUFFIXES or (suffix == ".bin" and root.kind in _BIN_KINDS)):
                 # Resolving every part of ten thousand paths is the most of a scan: only links need it.
-                text = os.path.join(place, name)
-                where = os.path.realpath(text) if os.path.islink(text) else os.path.join(real, name)
+                where = os.path.realpath(os.path.join(place, name)) if name in links else f"{real}{os.sep}{name}"
                 yield Place(here / name, root, belongings.get(stem.lower(), ())), where
+
+
+def _links(folder: str) -> set[str]:
+    """The names in a folder that are links."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except OSError:
+        return set()
 
 
 def _belongings(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
