@@ -25,6 +25,7 @@ import uvicorn
 
 from engine import platform
 from engine.errors import ConfigError, SetupError, StudioError
+from webui.addresses import lan_addresses
 from webui.gate import Gate
 from webui.login import Login, load_secret, new_password
 from webui.warming import STATIC_DIR, Entrance, Health
@@ -160,6 +161,8 @@ class StudioProcess:
         self._entrance.app = app
         self._health.page_ready = True
         self._say(f"Easel is ready at {self.url}")
+        for address in self._other_addresses():
+            self._say(f"Others on the network open {address}")
         log.info("page ready after %.2f s", time.monotonic() - self._started)
         if settings.ui.open_browser and not self._options.no_browser:
             import threading
@@ -177,11 +180,22 @@ class StudioProcess:
             host = f"[{host}]"
         return f"http://{host}:{self._port}"
 
+    def _other_addresses(self) -> list[str]:
+        """Where other machines find a studio that listens on every address; [] for one address or loopback."""
+        if self._host not in ("0.0.0.0", "::"):
+            return []
+        return [f"http://{address}:{self._port}" for address in lan_addresses()]
+
     def _read_settings(self) -> Settings:
         if self._settings is None:
             from engine.settings import load_settings
 
-            self._settings = load_settings(self._options.config, data=self._options.data)
+            settings = load_settings(self._options.config, data=self._options.data)
+            # What the command line said is in force too.
+            said = {"host": self._host, "port": self._port}
+            if self._options.no_browser:
+                said["open_browser"] = False
+            self._settings = settings.model_copy(update={"ui": settings.ui.model_copy(update=said)})
         return self._settings
 
     def _known_hosts(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,13 @@ def _diffusers(part: str, config: Mapping[str, Any]) -> torch.nn.Module:
         "AutoencoderKL": AutoencoderKL,
         "AutoencoderTiny": AutoencoderTiny,
     }
-    module: torch.nn.Module = classes[name].from_config({**config, "_class_name": name})
+    chosen = classes[name]
+    taken = inspect.signature(chosen.__init__).parameters
+    known = {key: value for key, value in config.items() if key in taken}
+    built: Any = chosen.from_config({**known, "_class_name": name})
+    # What the class does not take is told by the file for others (the starter's VAE names its scale for pipelines).
+    built.register_to_config(**{key: value for key, value in config.items() if key not in taken and key[0] != "_"})
+    module: torch.nn.Module = built
     return module
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from engine.errors import SpecError
 from engine.protocol.library import ModelDefaults, ModelView, SamplerView
 from engine.protocol.specs import GenerationSpec
+from webui.validation import explain
 
 FIELDS: tuple[str, ...] = (
     "prompt",
@@ -67,9 +68,7 @@ def spec_from_form(form: Mapping[str, Any], ext: Mapping[str, Any] | None = None
     try:
         return GenerationSpec.model_validate({**fields, "output": output, "ext": dict(ext or {})})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        raise SpecError("bad_request", f"“{field}” is not usable: {first['msg']}.", "Correct that field.") from error
+        raise explain(error, GenerationSpec) from error
 
 
 def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
@@ -87,6 +86,8 @@ def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
             form[name] = value
     form.setdefault("vae", OWN_VAE)
     form.setdefault("upscale", 1)
+    # No seed is a wish too: a new one each time.
+    form.setdefault("seed", "")
     form.setdefault("name_pattern", "")
     return form
 

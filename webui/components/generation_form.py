@@ -224,7 +224,13 @@ class GenerationForm:
         view = _find(models, form.get("model"))
         if form.get("model") and (view is None or view.problem):
             said += f" Its model “{form.pop('model')}” is not here, so the chosen one stays."
-        reply = self._fill(form, models, samplers, {}, ext=dict(spec.ext), infotext=infotext)
+            view = None
+        # What the recipe leaves open is the model's affair, as it says; the negative prompt never is.
+        start = view or _find(models, models.default)
+        if start is not None:
+            open_fields = forms.form_from_defaults(start.defaults.model_copy(update={"negative_prompt": None}))
+            form = {**open_fields, **form}
+        reply = self._fill(form, models if view else None, samplers, {}, ext=dict(spec.ext), infotext=infotext)
         return Reply(reply.values, (*reply.messages, {"kind": "say", "text": said}, {"kind": "show_form"}))
 
     async def _refill(self, values: Sequence[Any], request: Any, *, refresh: bool) -> Reply:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from engine.protocol.specs import PROMPT_LIMIT
 from webui.components.live import live, note
 
 
@@ -25,7 +24,6 @@ def prompt_box() -> PromptBox:
         placeholder="What do you want to see?",
         lines=3,
         max_lines=12,
-        max_length=PROMPT_LIMIT,
         elem_id="easel-prompt",
     )
     tokens = note(elem_id="easel-tokens", kind="tokens")
@@ -36,7 +34,6 @@ def prompt_box() -> PromptBox:
         placeholder="Usually empty",
         lines=1,
         max_lines=8,
-        max_length=PROMPT_LIMIT,
         elem_id="easel-negative",
     )
     generate = gr.Button("Generate", variant="primary", size="lg", elem_id="easel-generate")

@@ -54,7 +54,17 @@ class Live extends EventTarget {
 
   on_engine_state({ state, message, fraction }) {
     this.status = { ...this.status, state, message, fraction };
+    if (["restarting", "failed"].includes(state)) this.interrupt();
     this.tell("engine");
+  }
+
+  // The engine is gone: what it was painting waits for it to come back.
+  interrupt() {
+    for (const job of this.jobs.values()) {
+      if (job.status !== "running") continue;
+      this.jobs.set(job.id, { ...job, progress: { ...job.progress, stage: "waiting", eta_seconds: null } });
+    }
+    this.tell("jobs");
   }
 
   on_job({ job }) {

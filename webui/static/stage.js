@@ -7,7 +7,7 @@ import { applyScaling, pictureTools, scaling } from "./pictures.js";
 import { openViewer } from "./viewer.js";
 
 const STAGES = {
-  waiting: "Waiting",
+  waiting: "Waiting for the engine",
   loading: "Loading the model",
   encoding: "Reading the prompt",
   denoising: "Painting",
