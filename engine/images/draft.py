@@ -13,11 +13,13 @@ from typing import Any
 
 from engine.conditioning.adapter_tags import AdapterTag, cut_tags, plain_number, read_tag, write_tag
 from engine.errors import SpecError
+from engine.images.control_units import FoundUnit
 from engine.protocol.commands import Recipe
 from engine.protocol.notices import Notice, NoticeCode
 from engine.protocol.specs import (
     ADAPTER_WEIGHT_RANGE,
     CLIP_SKIP_RANGE,
+    CONTROL_WEIGHT_RANGE,
     GUIDANCE_RANGE,
     PROMPT_LIMIT,
     SEED_RANGE,
@@ -26,6 +28,7 @@ from engine.protocol.specs import (
     STEPS_RANGE,
     UPSCALE_CHOICES,
     AdapterRef,
+    ControlUnit,
     GenerationSpec,
     PromptSyntax,
 )
@@ -48,6 +51,9 @@ class Lookups:
         find_vae: VAE name → the library's id, or None.
         find_adapter: (adapter name, hash prefix or "") → the library's id, or None.
         find_embedding: (embedding's name, hash prefix or "") → the word that calls it here, or None.
+        find_control: (ControlNet's name, hash prefix or "") → the library's id, or None.
+        find_preprocessor: its name → its id and the names of its parameters in order, or None.
+        has_asset: whether a picture is kept here.
     """
 
     canonical: Canonical | None = None
@@ -56,6 +62,9 @@ class Lookups:
     find_vae: Callable[[str], str | None] | None = None
     find_adapter: Callable[[str, str], str | None] | None = None
     find_embedding: Callable[[str, str], str | None] | None = None
+    find_control: Callable[[str, str], str | None] | None = None
+    find_preprocessor: Callable[[str], tuple[str, tuple[str, ...]] | None] | None = None
+    has_asset: Callable[[str], bool] | None = None
 
 
 @dataclass
@@ -86,6 +95,7 @@ class Draft:
     rng: str = "cpu"
     adapters: list[tuple[str, str]] = field(default_factory=list)
     embeddings: list[tuple[str, str]] = field(default_factory=list)
+    controls: list[FoundUnit] = field(default_factory=list)
     text_first: bool = False
     lost: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -144,6 +154,7 @@ class _Restoration:
             clip_skip=1 if draft.clip_skip is None else self._whole("clip skip", draft.clip_skip, CLIP_SKIP_RANGE),
             upscale=self._upscale(),
             adapters=self._adapters(tags, steps),
+            controls=tuple(unit for found in self.draft.controls if (unit := self._control(found)) is not None),
         )
         self._embeddings()
         self._noise()
@@ -291,11 +302,50 @@ class _Restoration:
             self._tell("adapter_skipped", f"Not in the library: {names}. The picture will look different without.")
         return tuple(rows)
 
+    def _control(self, found: FoundUnit) -> ControlUnit | None:
+        """The unit under the library's ids; switched off where its picture is not here."""
+        unit, label, find = found.unit, found.label, self.lookups.find_control
+        model = find(unit.model, found.model_hash.lower()) if find is not None else clean_text(unit.model)
+        if model is None:
+            self._tell("setting_unsupported", f"Not restored: {label}, which is not in the library.")
+            return None
+        changes: dict[str, Any] = {"model": model, **self._preprocessing(found)}
+        low, high = CONTROL_WEIGHT_RANGE
+        changes["weight"] = min(max(unit.weight, low), high)
+        if changes["weight"] != unit.weight:
+            self._changed(f"weight of {label}", plain_number(unit.weight), plain_number(changes["weight"]))
+        if not 0 <= unit.start < unit.end <= 1:
+            self._tell("setting_unsupported", f"The range of {label} cannot be read; it works from start to end.")
+            changes |= {"start": 0.0, "end": 1.0}
+        kept = bool(unit.image) and (self.lookups.has_asset is None or self.lookups.has_asset(unit.image))
+        if not kept:
+            self._tell("setting_unsupported", f"{label} is switched off: its picture is not stored in the file.")
+            changes |= {"image": "", "muted": True}
+        return unit.model_copy(update=changes)
+
+    def _preprocessing(self, found: FoundUnit) -> dict[str, Any]:
+        unit, find = found.unit, self.lookups.find_preprocessor
+        if find is None:
+            return {}
+        known = find(unit.preprocessor)
+        if known is None:
+            message = f"{found.label}: its preprocessor is not known here; the picture is taken as the hint."
+            self._tell("setting_unsupported", message)
+            return {"preprocessor": "none", "parameters": {}}
+        told = zip(known[1], found.thresholds, strict=False)
+        given = {name: value for name, value in unit.parameters.items() if name in known[1]}
+        return {
+            "preprocessor": known[0],
+            "parameters": given | {name: value for name, value in told if value >= 0},
+        }
+
     def _embeddings(self) -> None:
         """Tell which words of the prompts have no vectors here, or others."""
         find = self.lookups.find_embedding
+        if find is None:
+            return
         missing: list[str] = []
-        for name, known_hash in self.draft.embeddings[:MOST_ADAPTERS] if find is not None else ():
+        for name, known_hash in self.draft.embeddings[:MOST_ADAPTERS]:
             found = find(name, known_hash.lower())
             if found is None:
                 missing.append(name)

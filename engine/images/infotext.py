@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.conditioning.adapter_tags import cut_tags, plain_number, tag_name, write_tag
-from engine.images.control_text import parse_control_unit
+from engine.images.control_units import control_keys, control_pairs, read_controls
 from engine.images.draft import Canonical, Draft, Lookups, clean_text
 from engine.images.safe_json import unreadable
 from engine.protocol.commands import Recipe
@@ -45,6 +45,7 @@ def write_infotext(
     hashes: dict[str, str] | None = None,
     adapters: Mapping[str, tuple[str, str]] | None = None,
     embeddings: Mapping[str, str] | None = None,
+    controls: Mapping[str, str] | None = None,
 ) -> str:
     """The infotext of the one picture that the resolved `spec` makes.
 
@@ -55,6 +56,7 @@ def write_infotext(
         hashes: further entries for Civitai's `Hashes`, such as {"vae": "…"}.
         adapters: by the names of the spec's rows, SHA-256 and AutoV3 in hex, "" while they are not known.
         embeddings: names of the textual inversions in the prompts → SHA-256 of their files in hex.
+        controls: ids of the ControlNets → SHA-256 of their files in hex.
     """
     sampler, schedule = _titles(spec, samplers)
     short_hash = model_hash.lower().removeprefix("0x")[:HASH_LENGTH]
@@ -75,6 +77,7 @@ def write_infotext(
         ("Clip skip", spec.clip_skip if (spec.clip_skip or 1) > 1 else None),
         ("RNG", "CPU"),
         ("Lora hashes", lora_hashes or None),
+        *control_pairs(spec.controls, controls or {}),
         ("TI hashes", ", ".join(f"{name}: {digest[:LORA_HASH_LENGTH]}" for name, digest in inversions.items()) or None),
         ("Postprocess upscale by", spec.upscale if (spec.upscale or 1) > 1 else None),
         ("Postprocess upscaler", spec.upscaler if (spec.upscale or 1) > 1 else None),
@@ -179,9 +182,8 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
         if present:
             draft.lost.append(f"{words} ({', '.join(present[:6])})")
             handled.update(present)
-    for name in sorted(name for name in fields if name.startswith("ControlNet ")):
-        draft.lost.append(_lost_control(name, fields[name]))
-        handled.add(name)
+    draft.controls = read_controls(fields)
+    handled |= control_keys(fields)
     draft.unknown = [name for name in fields if name not in handled]
     return draft
 
@@ -330,9 +332,3 @@ def _prompts(lines: Sequence[str]) -> tuple[str, str]:
         else:
             negative.append(line)
     return "\n".join(prompt), "\n".join(negative or [])
-
-
-def _lost_control(name: str, text: str) -> str:
-    unit = parse_control_unit(text)
-    what = ", ".join(unit[key] for key in ("Module", "Model") if unit.get(key))
-    return f"{name} ({what[:200]}), whose picture is not stored in the file" if what else name

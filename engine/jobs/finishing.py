@@ -20,6 +20,7 @@ from engine.images.writer import write_image
 from engine.jobs.queue import JobQueue
 from engine.jobs.running import Running
 from engine.jobs.snapshots import SnapshotStore
+from engine.library.entries import ModelEntry
 from engine.library.library import Library
 from engine.protocol.events import Event, ImageSaved
 from engine.protocol.jobs import ImageView
@@ -69,7 +70,8 @@ class Finisher:
             version=self._version,
             samplers=sampler_views(),
             adapters=self._library.adapter_hashes(row.name for row in spec.adapters),
-            embeddings=self._library.embedding_hashes(self._embeddings(spec, model.view.family)),
+            embeddings=self._library.embedding_hashes(self._embeddings(spec, model)),
+            controls={file.id: file.hash for file in self._library.files("controlnet")} if spec.controls else {},
         )
         view = ImageView(
             id=picture.image_id,
@@ -101,13 +103,12 @@ class Finisher:
         self._snapshots.forget(view.id)
         self._publish(ImageSaved(owner=owner, image=view))
 
-    def _embeddings(self, spec: GenerationSpec, family: str) -> list[str]:
-        """Words of the textual inversions that the prompts name, and that are of the model's family."""
-        entries = self._library.embeddings
-        sources = file_sources(each for each in entries if not each.view.problem and each.view.family in ("", family))
+    def _embeddings(self, spec: GenerationSpec, model: ModelEntry) -> list[str]:
+        """Words of the textual inversions that the prompts were read with."""
+        sources = file_sources(self._library.embeddings)
         texts = (spec.prompt, spec.negative_prompt or "")
-        named = [PromptWords(parse(text, spec.prompt_syntax), sources).names for text in texts]
-        return list(dict.fromkeys(name for names in named for name in names))
+        loaded = [PromptWords(parse(text, spec.prompt_syntax), sources).load(model.text_widths) for text in texts]
+        return list(dict.fromkeys(name for each in loaded for name in each.names))
 
     def _new_name(self, picture: Running, spec: GenerationSpec) -> str:
         name = file_name(

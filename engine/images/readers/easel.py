@@ -30,7 +30,7 @@ class EaselReader:
             message = f"The picture was made with “{model}”, which is not in the library."
             notices.append(Notice(code="model_default_used", message=message, level="warning"))
         infotext = clean_text(carrier.texts.get(INFOTEXT_KEY, ""))
-        spec = _renamed(record.spec, infotext, lookups, notices)
+        spec = _with_pictures(_renamed(record.spec, infotext, lookups, notices), lookups, notices)
         return Recipe(spec=spec, source=self.dialect, infotext=infotext, notices=tuple(notices))
 
 
@@ -50,3 +50,17 @@ def _renamed(spec: GenerationSpec, infotext: str, lookups: Lookups, notices: lis
         for row, name in zip(spec.adapters, found, strict=True)
     )
     return spec.model_copy(update={"adapters": rows})
+
+
+def _with_pictures(spec: GenerationSpec, lookups: Lookups, notices: list[Notice]) -> GenerationSpec:
+    """The spec with those ControlNet units switched off whose pictures are not kept here."""
+    if lookups.has_asset is None:
+        return spec
+    units = []
+    for number, unit in enumerate(spec.controls, start=1):
+        if not unit.muted and not lookups.has_asset(unit.image):
+            message = f"ControlNet unit {number} ({unit.model[:120]}) is switched off: its picture is not kept here."
+            notices.append(Notice(code="setting_unsupported", message=message, level="warning"))
+            unit = unit.model_copy(update={"image": "", "muted": True})
+        units.append(unit)
+    return spec.model_copy(update={"controls": tuple(units)})

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 
 from engine.conditioning import grammar
 from engine.conditioning.adapter_tags import AdapterTag, cut_tags
-from engine.errors import ModelFileError, SpecError
+from engine.control.preprocessors.table import preprocessor
+from engine.errors import ControlError, ModelFileError, NotFoundError, SpecError
 from engine.images.assets import AssetStore
 from engine.images.draft import Lookups
 from engine.images.infotext import spec_from_infotext
 from engine.images.recipe import read_recipe
 from engine.library.library import Library
+from engine.library.names import find
 from engine.protocol.commands import (
     AssetRef,
     CountTokens,
@@ -76,6 +78,9 @@ class PictureAnswers:
             find_vae=self._vae_id,
             find_adapter=self._adapter_id,
             find_embedding=self._library.embedding_word,
+            find_control=self._control_id,
+            find_preprocessor=_preprocessor,
+            has_asset=self._has_asset,
         )
 
     def _model_id(self, name: str, hash_prefix: str) -> str | None:
@@ -93,6 +98,20 @@ class PictureAnswers:
         found = self._library.adapters.restore(name, hash_prefix)
         return None if found is None else found.view.id
 
+    def _control_id(self, name: str, hash_prefix: str) -> str | None:
+        """By name first: other programs hash ControlNets in another way."""
+        files = {file.id: file for file in self._library.files("controlnet") if not file.problem}
+        ids = {file.id: (file.title,) for file in files.values()}
+        hashes = {file.id: file.hash for file in files.values()}
+        return find(name, ids, hashes) or (find(hash_prefix, {}, hashes) if hash_prefix else None)
+
+    def _has_asset(self, ref: str) -> bool:
+        try:
+            self._assets.path(ref)
+        except NotFoundError:
+            return False
+        return True
+
     def _vae_id(self, name: str) -> str | None:
         try:
             return self._library.find_vae(name).view.id
@@ -106,6 +125,14 @@ class PictureAnswers:
     def locate_asset(self, command: LocateAsset) -> ImageFile:
         """Where an asset lies."""
         return ImageFile(path=str(self._assets.path(command.ref)), media_type="image/png")
+
+
+def _preprocessor(name: str) -> tuple[str, tuple[str, ...]] | None:
+    try:
+        what = preprocessor(name)
+    except ControlError:
+        return None
+    return what.id, tuple(parameter.name for parameter in what.parameters)
 
 
 def _decoded(data: str) -> bytes:
