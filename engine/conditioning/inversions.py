@@ -69,11 +69,13 @@ class LoadedWords:
     Attributes:
         found: whether there is any word in it, one that cannot be used too.
         inversions: by the word that was found.
+        names: of those, as they are called in the library.
     """
 
     finder: WordFinder
     found: bool = False
     inversions: Mapping[str, Inversion] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
     notices: tuple[Notice, ...] = ()
 
     def tokenizers(self, tokenizers: Sequence[Any]) -> list[Any]:
@@ -108,11 +110,6 @@ class PromptWords:
         self._sources = {word.name: sources[word.name] for word in self._words if word.name}
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """What they are called in the library."""
-        return tuple(dict.fromkeys(source.name for source in self._sources.values()))
-
-    @property
     def signature(self) -> tuple[tuple[str, str], ...]:
         """Equal while the words mean the same vectors."""
         return tuple((word, source.state()) for word, source in self._sources.items())
@@ -125,14 +122,15 @@ class PromptWords:
         notices = [_unknown(word) for word in self._words if not word.name]
         for word, source in self._sources.items():
             try:
-                inversions[word] = _fitting(source.read(), source.name, tuple(widths))
+                inversions[word] = _fitting(source.read(), tuple(widths))
             except ModelFileError as error:
                 message = f"The word “{source.name}” was read as text: {error.message}"
                 notices.append(Notice(code="embedding_skipped", message=message, level="warning"))
         if inversions:
             told = ", ".join(_counted(self._sources[word].name, found) for word, found in inversions.items())
             notices.append(Notice(code="embedding_used", message=f"Embeddings in the prompt: {told}."))
-        return LoadedWords(self._finder, True, inversions, tuple(dict.fromkeys(notices)))
+        names = tuple(dict.fromkeys(self._sources[word].name for word in inversions))
+        return LoadedWords(self._finder, True, inversions, names, tuple(dict.fromkeys(notices)))
 
 
 class WordTokenizer:
@@ -249,7 +247,7 @@ def _state(path: Path) -> str:
     return f"{path}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def _fitting(found: Inversion, name: str, widths: tuple[int, ...]) -> Inversion:
+def _fitting(found: Inversion, widths: tuple[int, ...]) -> Inversion:
     if found.widths != widths:
         made, model = (
             _FAMILIES.get(each, f"a text width of {' and '.join(map(str, each))}") for each in (found.widths, widths)

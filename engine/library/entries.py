@@ -47,6 +47,12 @@ class ModelEntry:
     problem_code: str = ""
     stamp: str = ""
 
+    @property
+    def text_widths(self) -> tuple[int, ...]:
+        """How long a token's vector is in each text encoder."""
+        encoders = [part for part in self.family.parts if part.startswith("text_encoder")]
+        return tuple(int(self.config.get(part, {}).get("hidden_size", 0)) for part in encoders)
+
 
 def stamp_of(path: Path) -> str:
     """Size and time of change of a file, or of the weights in a folder.

@@ -13,8 +13,6 @@ from engine.library.library import Library
 from engine.loading.loader import load_component
 from engine.protocol.commands import TokenCount
 
-_ENCODERS = ("text_encoder", "text_encoder_2")
-
 
 class TokenCounter:
     """Keeps the tokenizers that it has used; they are small, and safe under the lock. Any thread."""
@@ -32,5 +30,5 @@ class TokenCounter:
             if tokenizer is None:
                 tokenizer = load_component(entry, "tokenizer", dtype=torch.float32, device=torch.device("cpu"))
                 self._tokenizers[entry.view.id] = tokenizer
-            widths = [int(entry.config[part].get("hidden_size", 0)) for part in _ENCODERS if part in entry.family.parts]
-            return count_tokens(prompt, tokenizer, sources=file_sources(self._library.embeddings), widths=widths)
+            sources = file_sources(self._library.embeddings)
+            return count_tokens(prompt, tokenizer, sources=sources, widths=entry.text_widths)
