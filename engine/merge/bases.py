@@ -13,6 +13,7 @@ from engine.adapters.modules import COMPONENTS, ModuleKey, Targets, targets_of
 from engine.errors import MergeError, ModelFileError
 from engine.families.families import Family
 from engine.library.entries import ModelEntry
+from engine.library.hashing import auto_v3_of
 from engine.loading.components import build
 from engine.loading.layouts import candidates, read_state
 from engine.loading.loader import part_config, weights_file
@@ -105,6 +106,11 @@ def opened_model(entry: ModelEntry, targets: Targets | None = None) -> Iterator[
             whole = stack.enter_context(open_weights(entry.path))
             weights = {part: whole for part in COMPONENTS if part in entry.family.parts}
         yield OpenModel(entry, found, weights)
+
+
+def model_hash(entry: ModelEntry) -> str:
+    """AutoV3 (hex) of a single safetensors file; of others the hash that the library knows, or ""."""
+    return auto_v3_of(entry.path) if entry.path.suffix == ".safetensors" else entry.view.hash
 
 
 def part_file(entry: ModelEntry, part: str) -> Path:

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.merge.adapters import run_merge
+from engine.merge.bake import run_bake
+from engine.merge.checkpoints import run_checkpoints
+from engine.merge.convert import run_convert
+from engine.merge.extract import run_extract
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
 from engine.merge.methods.table import own_methods
@@ -33,4 +37,10 @@ def run(
     """
     if recipe.task == "merge":
         return run_merge(recipe, files, out, own_methods() if methods is None else methods, replace=replace)
-    raise NotImplementedError(recipe.task)
+    if recipe.task == "bake":
+        return run_bake(recipe, files, out, replace=replace)
+    if recipe.task == "extract":
+        return run_extract(recipe, files, out, replace=replace)
+    if recipe.task == "convert":
+        return run_convert(recipe, files, out, replace=replace)
+    return run_checkpoints(recipe, files, out, replace=replace)

@@ -1,0 +1,202 @@
+"""The difference of two checkpoints as an adapter: LoRA by its largest singular values, or the nearest LoKr.
+
+LoKr: the nearest Kronecker product of a matrix is the largest singular pair of the matrix whose rows are its blocks
+(Van Loan and Pitsianis 1993).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace as changed
+from math import isqrt, prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.adapters.blocks import block_of
+from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
+from engine.adapters.peft_settings import METADATA_KEY
+from engine.errors import MergeError
+from engine.merge.bases import OpenModel, model_hash, opened_model, targets_of_model
+from engine.merge.delta import Delta, norm2, relative
+from engine.merge.files import RecipeFiles, portable
+from engine.merge.layouts import file_tensors, peft_metadata
+from engine.merge.module_merge import Written, written_delta
+from engine.merge.progress import Pace
+from engine.merge.provenance import adapter_metadata, with_hash
+from engine.merge.randomised import leading
+from engine.merge.recipe_checks import require_one_family, require_reduction
+from engine.merge.reduction import decomposed, is_kernel
+from engine.merge.writer import FILE_DTYPES, streamed
+from engine.protocol.merge import AdapterTarget, ExtractRecipe, MergeProgress, MergeReport, ModuleResult
+
+
+def run_extract(
+    recipe: ExtractRecipe, files: RecipeFiles, out: Path, *, replace: bool = False
+) -> Iterator[MergeProgress]:
+    """Write the adapter; yields after every module.
+
+    Raises:
+        MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
+    """
+    yield MergeProgress(fraction=0.0, stage="reading")
+    tuned, base = files.model(recipe.tuned), files.model(recipe.base)
+    require_reduction(recipe.reduction)
+    if tuned.path.resolve() == base.path.resolve():
+        raise MergeError(
+            "merge_twice", "Both models are the same file, so there is no difference.", "Choose another base."
+        )
+    if recipe.kind == "lokr" and recipe.layout == "diffusers":
+        raise MergeError(
+            "merge_layout_cannot", "diffusers' layout has no keys for LoKr.", "Take kohya's or LyCORIS' layout."
+        )
+    family = require_one_family({tuned.view.title: tuned.family.id, base.view.title: base.family.id}, "")
+    targets = targets_of_model(base)
+    if targets_of_model(tuned).modules != targets.modules:
+        raise MergeError(
+            "merge_models_differ",
+            f"{tuned.view.title} and {base.view.title} have layers of different shapes.",
+            "Choose models of one shape.",
+        )
+    keys = _keys(recipe, targets)
+    results: list[Written] = []
+    with ExitStack() as stack, torch.inference_mode():
+        models = [stack.enter_context(opened_model(entry, targets)) for entry in (tuned, base)]
+        pace = Pace("extracting", {f"{key[0]}.{key[1]}": float(prod(targets.modules[key].shape)) for key in keys})
+        writer = stack.enter_context(
+            streamed(out, tensors=6 * len(keys), metadata={"x": "x" * 20000}, expected_bytes=0, replace=replace)
+        )
+        for key in keys:
+            written = _extracted(key, recipe, models[0], models[1], targets)
+            if written is not None:
+                for name, tensor in file_tensors(recipe.layout, key, written.tensors, targets).items():
+                    writer.add(name, tensor)
+                results.append(changed(written, tensors={}))
+            yield pace.done(f"{key[0]}.{key[1]}")
+        if not results:
+            raise MergeError(
+                "merge_nothing_left", "The two models have equal weights, so there is nothing to extract.", ""
+            )
+        hashes = [(entry.view.title, model_hash(entry), {}) for entry in (tuned, base)]
+        metadata = adapter_metadata(
+            name=out.stem,
+            family=family,
+            recipe=portable(recipe),
+            given=recipe.metadata,
+            sources=hashes,
+            ranks=[each.rank for each in results if each.rank],
+            network="lycoris.kohya" if {each.kind for each in results} - {"LoRA", "LoCon"} else "networks.lora",
+        )
+        writer.metadata = with_hash(metadata, writer.auto_v3)
+        if recipe.layout == "diffusers":
+            writer.metadata[METADATA_KEY] = json.dumps(peft_metadata({each.key: each.rank for each in results}))
+    total = sum(each.size2 for each in results)
+    report = MergeReport(
+        task="extract",
+        file=out.name,
+        size_bytes=out.stat().st_size,
+        parameters=writer.parameters,
+        method=recipe.kind,
+        family=family,
+        error=relative(sum(each.error2 for each in results), total),
+        energy=sum(each.energy * each.size2 for each in results) / total if total else 1.0,
+        seconds=pace.seconds,
+        auto_v3=writer.auto_v3,
+        modules=tuple(_result(each, targets) for each in results),
+    )
+    yield MergeProgress(fraction=1.0, stage="done", report=report)
+
+
+def _keys(recipe: ExtractRecipe, targets: Targets) -> list[ModuleKey]:
+    wanted = COMPONENTS if recipe.text_encoders else COMPONENTS[:1]
+    kinds = ("linear", "conv") if recipe.layout == "diffusers" else ("linear", "conv", "norm")
+    return [key for key, target in targets.modules.items() if key[0] in wanted and target.kind in kinds]
+
+
+def _extracted(
+    key: ModuleKey, recipe: ExtractRecipe, tuned: OpenModel, base: OpenModel, targets: Targets
+) -> Written | None:
+    target = targets.modules[key]
+    difference = tuned.weight(key).float() - base.weight(key).float()
+    bias = None
+    if recipe.layout != "diffusers" and (own := base.bias(key)) is not None and (new := tuned.bias(key)) is not None:
+        bias = new.float() - own.float()
+        bias = bias if float(bias.abs().max()) >= recipe.smallest else None
+    moves = float(difference.abs().max()) >= recipe.smallest
+    if not moves and bias is None:
+        return None
+    dense = difference.reshape(target.shape[0], -1) if moves else None
+    delta = Delta(target.shape, dense=dense, bias=bias, norm_layer=target.kind == "norm")
+    if recipe.kind == "lokr" and dense is not None and target.kind in ("linear", "conv"):
+        return _lokr(key, delta, target, recipe)
+    asked = AdapterTarget(kind="lora", reduction=recipe.reduction, layout=recipe.layout, dtype=recipe.dtype)
+    rank = recipe.reduction.rank
+    if is_kernel(target.shape) and recipe.reduction.conv_rank is not None:
+        rank = recipe.reduction.conv_rank
+    if dense is not None and recipe.reduction.rule == "rank" and rank is not None and target.kind != "norm":
+        found = leading(dense, rank)
+        if found is not None:
+            return _of_rank(key, delta, found, target, asked)
+    return written_delta(key, delta, None, target, asked)
+
+
+def _of_rank(
+    key: ModuleKey,
+    delta: Delta,
+    found: tuple[Tensor, Tensor, Tensor],
+    target: TargetModule,
+    asked: AdapterTarget,
+) -> Written:
+    """What `written_delta` says of a truncation that was found by random projection."""
+    left, values, right = found
+    root = values.sqrt()
+    thin = ((left * root).float(), (root.unsqueeze(1) * right).float())
+    reduced = changed(delta, thin=thin, dense=None)
+    written = written_delta(key, reduced, delta, target, asked.model_copy(update={"reduction": None}))
+    size2 = norm2(delta)
+    weight2 = size2 - (float(delta.bias.double().square().sum()) if delta.bias is not None else 0.0)
+    energy = float(values.square().sum()) / weight2 if weight2 > 0 else 1.0
+    return changed(written, energy=energy, error2=written.parity2, size2=size2, full_rank=delta.full_rank)
+
+
+def _lokr(key: ModuleKey, delta: Delta, target: TargetModule, recipe: ExtractRecipe) -> Written:
+    rows, width, kernel = target.shape[0], target.shape[1], prod(target.shape[2:])
+    a, b = _divisor(rows, recipe.factor), _divisor(width, recipe.factor)
+    c, d = rows // a, width // b * kernel
+    matrix = delta.matrix()
+    blocks = matrix.reshape(a, c, b, d).permute(0, 2, 1, 3).reshape(a * b, c * d)
+    found = leading(blocks, 1)
+    left, values, right = found if found is not None else decomposed(Delta(tuple(blocks.shape), dense=blocks))
+    root = float(values[0]) ** 0.5
+    dtype = FILE_DTYPES[recipe.dtype]
+    first = (left[:, 0] * root).reshape(a, b).to(dtype)
+    second = (right[0] * root).reshape(c, width // b, *target.shape[2:]).to(dtype)
+    tensors = {"lokr_w1": first, "lokr_w2": second}
+    made = torch.kron(first.double(), second.double().flatten(1))
+    error2, size2 = float((made - matrix.double()).square().sum()), float(matrix.double().square().sum())
+    if delta.bias is not None:
+        tensors["diff_b"] = delta.bias.to(dtype)
+    energy = float(values[0].square()) / size2 if size2 else 1.0
+    return Written(key, "LoKr", tensors, 0, delta.full_rank, energy, error2, size2, error2, size2)
+
+
+def _divisor(side: int, factor: int) -> int:
+    """The largest divisor up to the root of a side, and up to `factor` where that is positive."""
+    most = isqrt(side) if factor <= 0 else min(factor, isqrt(side))
+    return next(each for each in range(most, 0, -1) if side % each == 0)
+
+
+def _result(each: Written, targets: Targets) -> ModuleResult:
+    return ModuleResult(
+        component=each.key[0],
+        module=each.key[1],
+        block=block_of(each.key, targets),
+        kind=each.kind,
+        rank=each.rank,
+        full_rank=each.full_rank,
+        energy=min(each.energy, 1.0),
+        error=relative(each.error2, each.size2),
+    )
