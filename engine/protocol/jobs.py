@@ -9,7 +9,7 @@ from engine.protocol.notices import Notice
 from engine.protocol.specs import GenerationSpec
 
 JobStatus = Literal["queued", "running", "done", "failed", "canceled"]
-Stage = Literal["waiting", "loading", "encoding", "denoising", "decoding", "upscaling", "saving", "finished"]
+Stage = Literal["waiting", "loading", "encoding", "denoising", "decoding", "upscaling", "merging", "saving", "finished"]
 FINISHED: tuple[JobStatus, ...] = ("done", "failed", "canceled")
 
 

@@ -42,6 +42,7 @@ from engine.server.answers.history import HistoryAnswers
 from engine.server.answers.jobs import JobAnswers
 from engine.server.answers.library import LibraryAnswers
 from engine.server.answers.memory import MemoryAnswers
+from engine.server.answers.merges import MergeAnswers
 from engine.server.answers.pictures import PictureAnswers
 from engine.server.dispatch import Dispatch
 from engine.server.events import EventHub
@@ -82,7 +83,7 @@ class Runtime:
             raise
         self.library = Library(settings, self.store.library)
         self.gallery = Gallery(self.library, self.store, CoverFolder(settings.state_dir / "previews"))
-        self.library.watch(self._library_changed)
+        self.library.watch(self.library_changed)
         self.assets = AssetStore(settings.state_dir)
         self.controls = ControlShelf(self.library)
         self.annotators = AnnotatorFiles([settings.models_dir / "annotators", settings.starter_dir / "annotators"])
@@ -169,7 +170,7 @@ class Runtime:
                 log.exception("housekeeping failed; the next try is tomorrow")
             self._stopping.wait(DAY)
 
-    def _library_changed(self) -> None:
+    def library_changed(self) -> None:
         """In the thread that looked at the folders."""
         self._follow_library()
         self.events.publish(LibraryChanged(models=len(self.library.models()), message="The model folders changed."))
@@ -195,11 +196,19 @@ class Runtime:
                 JobAnswers(admission, self.queue, self.store).answers(),
                 LibraryAnswers(self.library, self.styles, publish).answers(),
                 AdapterAnswers(
-                    self.library, self.gallery, self.store, changed=self._library_changed, check=self._stack_report
+                    self.library, self.gallery, self.store, changed=self.library_changed, check=self._stack_report
                 ).answers(),
                 ControlAnswers(self.controls, self.annotators, self.library, self._hint).answers(),
                 PictureAnswers(self.assets, self.library, self._tokens).answers(),
                 MemoryAnswers(self.memory).answers(),
+                MergeAnswers(
+                    self.queue,
+                    self.store,
+                    self.library,
+                    settings.models_dir,
+                    settings.state_dir / "bin",
+                    self.library_changed,
+                ).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
             ]

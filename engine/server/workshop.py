@@ -15,15 +15,19 @@ from engine.jobs.controls import ControlShop
 from engine.jobs.enlarging import EnlargeErrand, Enlarger
 from engine.jobs.finishing import Finisher
 from engine.jobs.hints import HintShop
+from engine.jobs.merging import MergeErrand
 from engine.jobs.previews import Previewer
 from engine.jobs.workbench import Workbench
 from engine.jobs.worker import Worker
+from engine.memory.meter import ProcessMeter
+from engine.memory.offload import TorchMover
 from engine.memory.pool import ModelPool
 from engine.protocol.commands import PreviewHint
 from engine.protocol.controls import HintView
 from engine.protocol.events import FaultReported
 from engine.protocol.jobs import ErrorView
 from engine.protocol.specs import GenerationSpec
+from engine.server.answers.merges import files_of
 from engine.server.stack_checker import StackChecker
 from engine.server.tokens import TokenCounter
 
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
     from engine.server.runtime import Runtime
 
 log = logging.getLogger("easel.engine")
-
-GIB = 1024**3
 
 
 class Workshop:
@@ -49,7 +51,9 @@ class Workshop:
         self._library = runtime.library
         self._device = pick_device(torch, settings.engine.device)
         runtime.state.device = device_in_words(torch, self._device)
-        pool = ModelPool(pool_bytes(settings.memory.pool_gb))
+        dtype = pick_dtype(torch, settings.engine.dtype, self._device)
+        pool = ModelPool(on_change=runtime.memory.changed, mover=TorchMover(self._device))
+        runtime.memory.attach(pool, ProcessMeter(self._device), device=self._device, dtype=dtype)
         hint_folder = HintFolder(settings.state_dir / "hints", runtime.assets)
         self._hints = HintShop(pool, hint_folder, runtime.annotators, self._device)
         self._chores = Chores(runtime.queue.wake)
@@ -59,7 +63,7 @@ class Workshop:
             AdapterShop(pool, runtime.store, partial(runtime.library.path_of, "adapter")),
             ControlShop(pool, runtime.controls, self._hints, runtime.library.find_model),
             device=self._device,
-            dtype=pick_dtype(torch, settings.engine.dtype, self._device),
+            dtype=dtype,
         )
         from engine.server.runtime import VERSION
 
@@ -81,7 +85,7 @@ class Workshop:
             bench=self._bench,
             finisher=finisher,
             enlarger=enlarger,
-            errands=(EnlargeErrand(enlarger, finisher, self._picture_path),),
+            errands=(EnlargeErrand(enlarger, finisher, self._picture_path), self._merge_errand()),
             chores=self._chores,
             previewer=Previewer(
                 settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
@@ -107,6 +111,15 @@ class Workshop:
         if found is not None or not self._hints.needs_weights(request):
             return found or self._hints.make(request)
         return self._chores.run(partial(self._hints.make, request))
+
+    def _merge_errand(self) -> MergeErrand:
+        library = self._runtime.library
+
+        def made(file: Path) -> None:
+            library.refresh()
+            self._runtime.library_changed()
+
+        return MergeErrand(self._runtime.store, partial(files_of, library), made)
 
     def _picture_path(self, image_id: str, owner: str) -> Path:
         return self._runtime.settings.outputs_dir / self._runtime.store.history.get(image_id, owner).name
@@ -153,12 +166,3 @@ def device_in_words(torch: Any, device: str) -> str:
     if device == "mps":
         return "Apple GPU"
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def pool_bytes(pool_gb: float) -> int:
-    """The pool's budget in bytes: as set, or half of the memory that is free now."""
-    if pool_gb:
-        return int(pool_gb * GIB)
-    import psutil
-
-    return int(psutil.virtual_memory().available / 2)

@@ -112,6 +112,11 @@ class JobStore:
         sql = f"SELECT * FROM jobs WHERE {' AND '.join(wheres)} ORDER BY {order} LIMIT ?"
         return self._read(self._db.rows(sql, (*values, limit)))
 
+    def of_kind(self, kind: str, owner: str, limit: int) -> Records:
+        """An owner's jobs of one kind, newest first."""
+        sql = "SELECT * FROM jobs WHERE kind = ? AND owner = ? ORDER BY seq DESC LIMIT ?"
+        return self._read(self._db.rows(sql, (kind, owner, limit)))
+
     def unfinished(self) -> Records:
         """Every queued or running job, in the order of submission."""
         return self._read(self._db.rows("SELECT * FROM jobs WHERE status IN ('queued', 'running') ORDER BY seq"))
@@ -148,6 +153,12 @@ class JobStore:
                 (status, file_name, job_id, index),
             )
             if not changed:
+                raise _unknown()
+
+    def set_payload(self, job_id: str, payload: dict[str, JsonValue]) -> None:
+        """Replace what the job is to do (and, when it is done, what came of it)."""
+        with self._db.transaction():
+            if not self._db.execute("UPDATE jobs SET payload = ? WHERE id = ?", (json.dumps(payload), job_id)):
                 raise _unknown()
 
     def add_evaluations(self, job_id: str, index: int, count: int) -> None:

@@ -13,6 +13,7 @@ const STAGES = {
   denoising: "Painting",
   decoding: "Finishing",
   upscaling: "Enlarging",
+  merging: "Merging",
   saving: "Saving",
   finished: "Done",
 };

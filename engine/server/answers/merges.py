@@ -1,0 +1,189 @@
+"""Answers of the merge studio. What needs torch is imported when it is asked for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue, TypeAdapter
+
+from engine.errors import ConflictError, MergeError, NotFoundError
+from engine.jobs.queue import JobQueue
+from engine.library.library import Library
+from engine.protocol.jobs import FINISHED
+from engine.protocol.merge import AnyRecipe, BakeRecipe, CheckpointRecipe, MergeProgress, MergeReport, MethodList
+from engine.protocol.merge_commands import (
+    CancelMerge,
+    DeleteMerge,
+    GetMerge,
+    ListMergeMethods,
+    ListMerges,
+    MergeList,
+    MergeView,
+    SubmitMerge,
+)
+from engine.protocol.specs import GenerationSpec
+from engine.server.dispatch import Answers
+from engine.store.jobs import JobRecord
+from engine.store.store import Store
+
+if TYPE_CHECKING:
+    from engine.merge.files import RecipeFiles
+
+RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
+_NAME = re.compile(r"[\w][\w .()+&,'-]{0,99}")
+
+
+class MergeAnswers:
+    """Merges are jobs of kind "merge"; their results lie in the user's own model folders.
+
+    Args:
+        models: the folder with `loras/` and `checkpoints/`. bin_folder: where undone results go.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        store: Store,
+        library: Library,
+        models: Path,
+        bin_folder: Path,
+        changed: Callable[[], None],
+    ) -> None:
+        self._queue, self._store, self._library = queue, store, library
+        self._models, self._bin, self._changed = models, bin_folder, changed
+
+    def answers(self) -> Answers:
+        """Command type → method."""
+        return {
+            SubmitMerge: self.submit,
+            GetMerge: self.get,
+            ListMerges: self.list,
+            CancelMerge: self.cancel,
+            DeleteMerge: self.delete,
+            ListMergeMethods: self.methods,
+        }
+
+    def submit(self, command: SubmitMerge) -> MergeView:
+        """Check what can be checked before any weight is read, and queue it."""
+        file = self._file(command.file_name, command.recipe)
+        if file.exists() and not command.replace:
+            raise ConflictError(
+                "in_use", f"There is a file called {file.name} already.", "Take another name, or replace it."
+            )
+        recipe = self._with_base(command.recipe)
+        files_of(self._library, recipe)
+        payload: dict[str, JsonValue] = {
+            "recipe": recipe.model_dump(mode="json", by_alias=True),
+            "file": str(file),
+            "replace": command.replace,
+        }
+        spec = GenerationSpec(prompt=f"{recipe.task}: {command.file_name}")
+        job = self._queue.submit_errand("merge", spec, payload, owner=command.owner)
+        return self._view(self._store.jobs.get(job.id, command.owner))
+
+    def get(self, command: GetMerge) -> MergeView:
+        """One merge."""
+        return self._view(self._record(command.merge_id, command.owner))
+
+    def list(self, command: ListMerges) -> MergeList:
+        """The owner's merges."""
+        records = self._store.jobs.of_kind("merge", command.owner, command.limit)
+        return MergeList(merges=tuple(self._view(record) for record in records))
+
+    def cancel(self, command: CancelMerge) -> MergeView:
+        """Stop it."""
+        self._record(command.merge_id, command.owner)
+        self._queue.cancel(command.merge_id, command.owner, None)
+        return self._view(self._record(command.merge_id, command.owner))
+
+    def delete(self, command: DeleteMerge) -> MergeView:
+        """Undo a finished merge: its result goes to the bin."""
+        record = self._record(command.merge_id, command.owner)
+        if record.status not in FINISHED:
+            raise ConflictError("in_use", "This merge is still running.", "Cancel it instead.")
+        made = Path(str((record.payload or {}).get("file", "")))
+        if record.status == "done" and made.exists():
+            self._bin.mkdir(parents=True, exist_ok=True)
+            shutil.move(made, self._bin / f"{record.id}-{made.name}")
+            self._library.refresh()
+            self._changed()
+        return self._view(record)
+
+    def methods(self, command: ListMergeMethods) -> MethodList:
+        """The ways in which adapters can become one."""
+        from engine.merge.methods.table import own_methods
+
+        return MethodList(methods=tuple(method.view for method in own_methods().values()))
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _record(self, merge_id: str, owner: str) -> JobRecord:
+        record = self._store.jobs.get(merge_id, owner)
+        if record.kind != "merge":
+            raise NotFoundError("job_unknown", "There is no such merge.", "It may be a job that makes pictures.")
+        return record
+
+    def _file(self, name: str, recipe: AnyRecipe) -> Path:
+        """Where the result goes."""
+        if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
+            raise MergeError(
+                "merge_option_out_of_range",
+                f"“{name[:60]}” cannot be a file's name.",
+                "Use letters, digits, spaces and .()+&,'-, at most 100 characters.",
+            )
+        if not isinstance(recipe, BakeRecipe | CheckpointRecipe):
+            return self._models / "loras" / f"{name}.safetensors"
+        models = [recipe.model] if isinstance(recipe, BakeRecipe) else [each.name for each in recipe.inputs]
+        folder = any(self._library.find_model(model).path.is_dir() for model in models[:1])
+        return self._models / "checkpoints" / (name if folder else f"{name}.safetensors")
+
+    def _with_base(self, recipe: AnyRecipe) -> AnyRecipe:
+        """The recipe with the default model as its base, where the files do not say for which family they are."""
+        if recipe.task not in ("merge", "convert") or recipe.base is not None:
+            return recipe
+        names = [recipe.input] if recipe.task == "convert" else [each.name for each in recipe.inputs]
+        if any(self._library.adapters.find(name).view.family for name in names):
+            return recipe
+        return recipe.model_copy(update={"base": self._library.default_model() or None})
+
+    def _view(self, record: JobRecord) -> MergeView:
+        payload = record.payload or {}
+        report = MergeReport.model_validate(payload["report"]) if payload.get("report") else None
+        made = Path(str(payload.get("file", "")))
+        file_id = ""
+        if record.status == "done" and made.exists():
+            file_id = next(
+                (entry.view.id for entry in self._library.adapters.entries if entry.path == made),
+                next((entry.view.id for entry in self._library.models() if entry.path == made), ""),
+            )
+        return MergeView(
+            id=record.id,
+            name=made.stem,
+            status=record.status,
+            recipe=RECIPE.validate_python(payload["recipe"]),
+            progress=self._progress(record, report),
+            report=report,
+            error=record.error,
+            file_id=file_id,
+            created_at=record.created_at,
+            finished_at=record.finished_at,
+        )
+
+    def _progress(self, record: JobRecord, report: MergeReport | None) -> MergeProgress:
+        told = self._queue.view(record).progress
+        return MergeProgress(fraction=told.fraction, stage=told.stage, seconds_left=told.eta_seconds, report=report)
+
+
+def files_of(library: Library, recipe: AnyRecipe) -> RecipeFiles:
+    """What a recipe's names stand for in the library. Raises SpecError, ModelFileError."""
+    from engine.merge.files import RecipeFiles, names_of
+
+    adapters, models = names_of(recipe)
+    return RecipeFiles(
+        {name: library.path_of("adapter", name) for name in adapters},
+        {name: library.find_model(name) for name in models},
+    )
