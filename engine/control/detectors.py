@@ -34,9 +34,10 @@ def load_detector(what: Preprocessor, paths: Sequence[Path], device: torch.devic
             return detector.to(device)
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, ValueError, TypeError, OSError) as error:
         names = " or ".join(path.name for path in paths)
+        why = (str(error).strip().splitlines() or ["the file is empty"])[0][:200].rstrip(".")
         raise ControlError(
             "annotator_unusable",
-            f"The weights of {what.title}, {names}, cannot be read: {str(error).splitlines()[0][:200]}.",
+            f"The weights of {what.title}, {names}, cannot be read: {why}.",
             "Fetch the file again.",
         ) from error
 
