@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engine.conditioning import grammar
 from engine.conditioning.adapter_tags import AdapterTag
-from engine.errors import SpecError
+from engine.errors import EngineLostError, SpecError
 from engine.images.names import check_pattern
 from engine.jobs.control_admission import ControlAdmission
 from engine.jobs.stack_admission import StackAdmission
 from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
 from engine.library.styles import StyleFile, apply_styles
+from engine.protocol.commands import TokenCount
 from engine.protocol.library import ModelDefaults
 from engine.protocol.notices import Notice
 from engine.protocol.specs import (
@@ -39,6 +41,8 @@ from engine.protocol.specs import (
 from engine.sampling import table
 
 Value = TypeVar("Value")
+# As engine.conditioning.encode, which needs torch.
+CHUNK, MAX_CHUNKS = 75, 64
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,23 @@ class Admitted:
 
 
 class Admission:
-    """Checks and completes specs against the library, the sampler table and styles.csv."""
+    """Checks and completes specs against the library, the sampler table and styles.csv.
 
-    def __init__(self, library: Library, styles: StyleFile, controls: ControlAdmission) -> None:
+    Args:
+        count: tokens of a prompt for a model; long ones are looked at before they wait in the queue. None: they are
+            refused when they are read.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        styles: StyleFile,
+        controls: ControlAdmission,
+        count: Callable[[str, str | None], TokenCount] | None = None,
+    ) -> None:
         self._library = library
         self._controls = controls
+        self._count = count
         self._styles = styles
         self._stacks = StackAdmission(library)
 
@@ -193,10 +209,27 @@ class Admission:
                 raise _too_long(name, text)
         return self._stacks.cut(prompt, negative, notices)
 
+    def _check_chunks(self, name: str, text: str, model: str | None) -> None:
+        """Refuse a text that the text encoder will not take; short ones cannot be it."""
+        if self._count is None or len(text) < MAX_CHUNKS * CHUNK:
+            return
+        try:
+            chunks = self._count(text, model).chunks
+        except EngineLostError:
+            # Torch is still being imported: the text is looked at again when it is read.
+            return
+        if chunks > MAX_CHUNKS:
+            raise SpecError(
+                "prompt_too_long",
+                f"The {name} fills {chunks} parts of {CHUNK} tokens; the limit is {MAX_CHUNKS}.",
+                "Shorten it: the first parts count most.",
+            )
+
     def _worded(self, prompt: str, negative: str, spec: GenerationSpec, notices: list[Notice]) -> str:
         """The prompt as it will be read, after a look at what is said in it."""
         _check_prompt(prompt)
-        for text in (prompt, negative):
+        for name, text in (("prompt", prompt), ("negative prompt", negative)):
+            self._check_chunks(name, text, spec.model)
             notices.extend(grammar.parse(text, spec.prompt_syntax).notices)
         return prompt
 

@@ -190,7 +190,7 @@ class Runtime:
     def _answers(self) -> Dispatch:
         settings, publish = self.settings, self.events.publish
         controls = ControlAdmission(self.controls, self.annotators, self.assets.path)
-        admission = Admission(self.library, self.styles, controls)
+        admission = Admission(self.library, self.styles, controls, self._tokens)
         return Dispatch(
             [
                 JobAnswers(admission, self.queue, self.store).answers(),

@@ -309,3 +309,14 @@ def test_every_command_has_an_answer() -> None:
         runtime = Runtime(parse_settings({"paths": {"data": folder}}))
         assert runtime.dispatch.commands == set(COMMANDS.values())
         runtime.stop()
+
+
+def test_a_prompt_of_too_many_tokens_is_refused_before_it_waits(play: Play) -> None:
+    async def scenario(client: EngineClient) -> None:
+        await ready(client)
+        with pytest.raises(SpecError) as refusal:
+            await client.call(SubmitJob(spec=SPEC.model_copy(update={"prompt": "a, " * 5000})))
+        assert refusal.value.code == "prompt_too_long"
+        assert (await client.call(ListJobs())).jobs == ()
+
+    play(scenario)
