@@ -32,8 +32,8 @@ def memory_limit(root: Path = Path("/")) -> MemoryLimit | None:
     Args:
         root: where `/proc` and `/sys` are.
     """
-    found = [*_limits(_groups_v2(root), "memory.max", "memory.current", "inactive_file"),
-             *_limits(_groups_v1(root), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")]  # fmt: skip
+    found = _limits(_groups_v2(root), "memory.max", "memory.current", "inactive_file")
+    found += _limits(_groups_v1(root), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     return min(found, key=lambda limit: limit.available, default=None)
 
 

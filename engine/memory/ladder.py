@@ -77,7 +77,7 @@ def _try(action: str, rung: Rung, narrower: tuple[str, ...]) -> Step | None:
     harder = rung.level.harder
     if action == "level" and harder is not None:
         return _told("level", replace(rung, level=harder, released=False), "memory_level_lowered",
-                     f"Memory ran out; the job goes on at the memory level {harder.value}, which is slower.")  # fmt: skip
+                     f"Memory ran out; the job goes on at the level {harder.value}, which is slower.")  # fmt: skip
     if action == "tile" and not rung.tiled:
         return _told("tile", replace(rung, tiled=True), "decode_tiled",
                      "Memory ran out; the picture is decoded in tiles, which may differ by a grey level.")  # fmt: skip

@@ -62,6 +62,20 @@ CPU_MEANINGS: dict[OptimizationLevel, str] = {
     OptimizationLevel.ULTRA: "As aggressive, with weights kept in 8 bits: pictures differ slightly.",
 }
 
+TECHNIQUE_WORDS: dict[str, str] = {
+    "channels_last": "channels last",
+    "efficient_attention": "efficient attention",
+    "attention_slicing": "sliced attention where no efficient kernel exists",
+    "forward_chunking": "feed-forward row by row",
+    "vae_tiling": "decode in tiles",
+    "vae_slicing": "decode one by one",
+    "fp8_storage": "weights rest in 8 bits",
+    "component_offload": "parts move to the GPU for their work",
+    "group_offload": "blocks travel while others compute",
+    "sequential_offload": "layers travel one by one",
+    "staged_loading": "parts are loaded for their stage only",
+}
+
 
 def first_guess(vram_gb: float) -> OptimizationLevel:
     """The level to try first with so much free VRAM: a start and a tie-break, never the decision."""

@@ -21,11 +21,12 @@ LEAK_BYTES = 32 * MIB
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory at one moment. `at`: seconds on a monotonic clock; `mark`: what happened then, "" for nothing."""
+    """Memory at one moment. `at`: seconds; `mark`: what happened then, "" for nothing; `pool`: bytes in the pool."""
 
     at: float
     usage: Usage
     mark: str = ""
+    pool: int = 0
 
 
 class Timeline:
@@ -34,14 +35,14 @@ class Timeline:
     def __init__(self, length: int = LENGTH) -> None:
         self._samples: deque[Sample] = deque(maxlen=length)
 
-    def add(self, usage: Usage, *, at: float | None = None, mark: str = "") -> Sample:
+    def add(self, usage: Usage, *, at: float | None = None, mark: str = "", pool: int = 0) -> Sample:
         """Keep a sample; `at` is now where it is None."""
-        sample = Sample(time.monotonic() if at is None else at, usage, mark)
+        sample = Sample(time.monotonic() if at is None else at, usage, mark, pool)
         self._samples.append(sample)
         return sample
 
     def samples(self, most: int | None = None) -> tuple[Sample, ...]:
-        """All that are kept, or about `most` of them, evenly chosen; marked ones and the newest are always among them."""
+        """All that are kept, or about `most`, evenly chosen; marked ones and the newest are always among them."""
         kept = tuple(self._samples)
         if most is None or len(kept) <= most:
             return kept

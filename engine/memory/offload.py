@@ -155,3 +155,18 @@ class ModelOffloader:
         if vram < _ENCODERS_BELOW:
             return OffloadConfig(device, device, "cpu", device)
         return OffloadConfig(device, device, device, device)
+
+
+class TorchMover:
+    """Moves pooled modules between the GPU and RAM; what is no module stays as it is."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def to_rest(self, value: Any) -> Any:
+        """Into RAM."""
+        return value.to("cpu") if isinstance(value, torch.nn.Module) else value
+
+    def to_work(self, value: Any) -> Any:
+        """Onto the GPU."""
+        return value.to(self._device) if isinstance(value, torch.nn.Module) else value

@@ -158,18 +158,22 @@ class TorchProbe:
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def detect_resources(probe: Probe | None = None) -> SystemResources:
-    """Look at the machine now. Takes microseconds once the driver is awake; ask again rather than keep the answer."""
+def detect_resources(probe: Probe | None = None, *, device: str | None = None) -> SystemResources:
+    """Look at the machine now. Takes microseconds once the driver is awake; ask again rather than keep the answer.
+
+    Args:
+        device: "cpu" leaves a GPU out of account; None takes the best that there is.
+    """
     asked = probe or TorchProbe()
     available_ram, total_ram = asked.ram()
     limit = asked.ram_limit()
     if limit is not None and limit[1] < total_ram:
         available_ram, total_ram = min(available_ram, limit[0]), limit[1]
     ram = {"total_ram_gb": total_ram / GIB, "available_ram_gb": available_ram / GIB}
-    count = asked.cuda_count()
+    count = 0 if device == "cpu" else asked.cuda_count()
     if count:
         return _cuda(asked, count, ram)
-    mps = asked.mps_memory()
+    mps = None if device == "cpu" else asked.mps_memory()
     if mps is not None:
         free, total = mps
         return SystemResources(

@@ -227,7 +227,7 @@ class Fp8Storage:
         for part, module in modules.items():
             if isinstance(module, torch.nn.Module) and _has_hook(module, _LAYERWISE):
                 for layer in module.modules():
-                    _drop_hook(layer, _LAYERWISE)
+                    _widen(layer)
                 rounded.append(part)
         return Applied(self.name, True, "the weights were rounded" if rounded else "", tuple(rounded))
 
@@ -430,6 +430,15 @@ def _has_hook(module: Any, name: str) -> bool:
         hasattr(layer, "_diffusers_hook") and layer._diffusers_hook.get_hook(name) is not None
         for layer in module.modules()
     )
+
+
+def _widen(layer: Any) -> None:
+    """Take layerwise casting off; diffusers itself refuses to, since the weights stay rounded, which we tell."""
+    registry = getattr(layer, "_diffusers_hook", None)
+    hook = None if registry is None else registry.get_hook(_LAYERWISE)
+    if hook is not None:
+        hook.deinitalize_hook = lambda module: module.to(hook.compute_dtype)
+        registry.remove_hook(_LAYERWISE, recurse=False)
 
 
 def _drop_hook(layer: Any, name: str) -> None:

@@ -23,6 +23,8 @@ BROAD_EXCEPT = {
     "engine/__main__.py",
     "engine/server/runtime.py",
 }
+# Rooms whose names are public for people who write scripts and notebooks.
+PUBLIC_ROOMS = {"engine.memory"}
 LONGEST_MODULE = 450
 LONGEST_FUNCTION = 100
 
@@ -48,6 +50,12 @@ def test_a_rooms_init_is_one_docstring(package: str) -> None:
     body = ast.parse(text).body
     if package == "engine":
         assert len(body) <= 1, "engine/__init__.py stays empty"
+        return
+    if package in PUBLIC_ROOMS:
+        # Names that people import from the room itself, found when asked for: importing it loads nothing.
+        kinds = [type(node).__name__ for node in body]
+        assert set(kinds) <= {"Expr", "ImportFrom", "Assign", "FunctionDef"}, kinds
+        assert all(node.module in ("importlib", "typing") for node in body if isinstance(node, ast.ImportFrom))
         return
     assert len(body) == 1, f"{package}: import from the modules, not from the room"
     assert isinstance(body[0], ast.Expr)

@@ -1,4 +1,4 @@
-"""/metrics and /api/v1/memory and /api/v1/status: how the machine and both processes are."""
+"""/metrics and /api/v1/status: how both processes are."""
 
 from __future__ import annotations
 
@@ -8,38 +8,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from engine.errors import StudioError
 from engine.protocol.commands import EngineStatus, GetMetrics
-from engine.protocol.frozen import Frozen
 from webui.context import WebContext, owner_of, reply, web
 
 router = APIRouter(tags=["machine"])
-_GIGABYTE = 1024**3
-
-
-class MemoryView(Frozen):
-    """What is known of memory, in bytes; 0 where unknown. `device` is where models compute, in words."""
-
-    device: str
-    ram_total: int
-    ram_available: int
-    web_rss: int
-    engine_rss: int
-    pool_limit: int
-
-
-@router.get("/api/v1/memory", responses={200: {"model": MemoryView}})
-async def memory(request: Request) -> Response:
-    """Memory of the machine and of both processes."""
-    context = web(request)
-    status, machine = context.hub.status(), psutil.virtual_memory()
-    view = MemoryView(
-        device=status.device,
-        ram_total=machine.total,
-        ram_available=machine.available,
-        web_rss=process_rss(),
-        engine_rss=process_rss(status.pid) if status.pid else 0,
-        pool_limit=int(context.settings.memory.pool_gb * _GIGABYTE),
-    )
-    return reply(request, view)
 
 
 @router.get("/api/v1/status", responses={200: {"model": EngineStatus}})

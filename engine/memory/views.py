@@ -1,0 +1,117 @@
+"""What the panel sees of pool and plan, as values that cross the process boundary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+
+from engine.memory.eviction import PoolEntry
+from engine.memory.levels import CPU_MEANINGS, MEANINGS, TECHNIQUE_WORDS, MemoryOptimizationConfig, OptimizationLevel
+from engine.memory.plan import LevelForecast, Plan
+from engine.memory.resources import SystemResources
+from engine.protocol.memory import BandView, ForecastView, LevelView, PoolEntryView, StageView
+
+
+def key_text(key: Hashable) -> str:
+    """A pool key as text that says nothing of folders, the same at every start."""
+    return hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
+
+
+def title_of(key: Hashable) -> str:
+    """What a person calls the thing behind a pool key: the file or folder that it comes from."""
+    source = str(getattr(key, "source", "") or getattr(key, "vae", "") or key)
+    path = source.partition("|")[0].replace("\\", "/").rstrip("/")
+    return path.rsplit("/", 1)[-1][:120]
+
+
+def name_of(entry: PoolEntry) -> str:
+    """Such as "unet of anime.safetensors"."""
+    part = str(getattr(entry.key, "part", "")).replace("_", " ")
+    return f"{part} of {title_of(entry.key)}" if part else title_of(entry.key)
+
+
+def entry_view(entry: PoolEntry, place: str = "loaded") -> PoolEntryView:
+    """One part. `place`: "loaded" or "resting"."""
+    return PoolEntryView.model_validate(
+        {
+            "key": key_text(entry.key),
+            "title": title_of(entry.key),
+            "part": str(getattr(entry.key, "part", "")),
+            "nbytes": entry.nbytes,
+            "dtype": entry.dtype or str(getattr(entry.key, "dtype", "")),
+            "device": entry.device if place == "loaded" else "cpu",
+            "place": place,
+            "tier": entry.tier.value,
+            "uses": entry.uses,
+            "uses_24h": entry.uses_24h,
+            "leases": entry.leases,
+            "queued": entry.queued,
+            "used_at": entry.used_at,
+        }
+    )
+
+
+def level_views(
+    resources: SystemResources,
+    factors: Mapping[OptimizationLevel, float],
+    measured: frozenset[OptimizationLevel],
+    forecasts: Mapping[OptimizationLevel, LevelForecast] | None = None,
+    usable: int = 0,
+) -> tuple[LevelView, ...]:
+    """The levels on this machine, fastest first by their number."""
+    kind = "cuda" if resources.has_gpu else resources.device
+    meanings = MEANINGS if resources.has_gpu else CPU_MEANINGS
+    views: list[LevelView] = []
+    for level in OptimizationLevel:
+        found = (forecasts or {}).get(level)
+        config = MemoryOptimizationConfig.from_level(level, device=kind)
+        names = list(config.techniques)
+        if config.staged_loading:
+            names.append("staged_loading")
+        views.append(
+            LevelView.model_validate(
+                {
+                    "level": level.value,
+                    "meaning": meanings[level],
+                    "techniques": tuple(TECHNIQUE_WORDS.get(name, name) for name in names),
+                    "time_factor": factors.get(level, 1.0),
+                    "measured": level in measured,
+                    "peak": -1 if found is None else found.peak,
+                    "fits": found is None or found.peak <= usable,
+                }
+            )
+        )
+    return tuple(views)
+
+
+def forecast_view(model: str, plan: Plan, levels: tuple[LevelView, ...]) -> ForecastView:
+    """A plan for the panel and for the line beside Generate."""
+    width, height = plan.largest_size or (0, 0)
+    return ForecastView.model_validate(
+        {
+            "model": model,
+            "level": plan.chosen.level.value,
+            "fits": plan.fits,
+            "peak": plan.chosen.peak,
+            "ram": plan.chosen.ram,
+            "free": plan.budget.free,
+            "margin": plan.budget.margin,
+            "measured": plan.chosen.measured,
+            "stages": tuple(
+                StageView(
+                    stage=stage.stage,
+                    weights=stage.weights,
+                    activations=stage.activations,
+                    workspace=stage.workspace,
+                    peak=stage.peak,
+                )
+                for stage in plan.chosen.stages
+            ),
+            "bands": tuple(BandView(name=name, nbytes=size) for name, size in plan.bands.items()),
+            "levels": levels,
+            "advice": plan.advice,
+            "largest_width": width,
+            "largest_height": height,
+            "largest_batch": plan.largest_batch,
+        }
+    )
