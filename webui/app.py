@@ -17,9 +17,23 @@ from starlette.types import Receive, Scope, Send
 
 from engine.protocol.adapters import NamedStack
 from engine.protocol.commands import Style
+from engine.protocol.merge import FileMetadata
 from engine.protocol.seed import GenerationRequest
 from engine.protocol.specs import GenerationSpec
-from webui.api import adapters, assets, controls, events, history, jobs, library, machine, openapi, pictures, seed
+from webui.api import (
+    adapters,
+    assets,
+    controls,
+    events,
+    history,
+    jobs,
+    library,
+    machine,
+    merge,
+    openapi,
+    pictures,
+    seed,
+)
 from webui.api.failures import add_failures
 from webui.api.static_files import OwnFiles
 from webui.context import WebContext
@@ -36,6 +50,9 @@ _BODIES = (
     adapters.SuggestRequest,
     controls.HintBody,
     library.TokenRequest,
+    merge.MergeRequest,
+    merge.MergePreviewRequest,
+    FileMetadata,
     history.ImageIds,
     history.Mark,
 )
@@ -64,7 +81,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.web = context
     app.state.thumbs = Thumbs(context.settings.state_dir / "thumbs")
     add_failures(app)
-    for module in (jobs, events, adapters, controls, library, history, assets, pictures, machine, seed, openapi):
+    for module in (jobs, events, adapters, controls, library, history, assets, pictures, machine, merge, seed, openapi):
         app.include_router(module.router)
     app.router.routes.append(OwnFiles(STATIC_DIR))
     documents: dict[str, Any] = {}

@@ -18,6 +18,7 @@ LIVE_ELEMENTS: tuple[str, ...] = (
     "easel-stack",
     "easel-adapters",
     "easel-glance",
+    "easel-merge",
 )
 
 

@@ -5,28 +5,29 @@ import { stack } from "./stack.js";
 
 const STEPS = { ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity };
 
-export function orderable(list, rows, told) {
+// `order` is what is put in order: the stack, or another list with its rows, find, move and tell.
+export function orderable(list, rows, told, { order = stack, nameOf = titleOf } = {}) {
   list.addEventListener("keydown", (event) => {
     const grip = event.target.closest(".easel-grip");
     if (!grip || !(event.key in STEPS)) return;
     event.preventDefault();
     const key = Number(grip.closest("li").dataset.key);
-    const place = stack.rows.findIndex((row) => row.key === key);
-    const to = Math.max(0, Math.min(stack.rows.length - 1, place + STEPS[event.key]));
-    if (!stack.move(key, to)) return;
+    const place = order.rows.findIndex((row) => row.key === key);
+    const to = Math.max(0, Math.min(order.rows.length - 1, place + STEPS[event.key]));
+    if (!order.move(key, to)) return;
     rows.get(key)?.grip.focus();
-    told(`${titleOf(stack.find(key).name)} is now ${to + 1} of ${stack.rows.length}.`);
+    told(`${nameOf(order.find(key).name)} is now ${to + 1} of ${order.rows.length}.`);
   });
   list.addEventListener("pointerdown", (event) => {
     const grip = event.target.closest(".easel-grip");
     if (!grip || event.button !== 0) return;
     event.preventDefault();
     grip.focus({ preventScroll: true });
-    drag(list, grip.closest("li"), event.clientY);
+    drag(list, grip.closest("li"), event.clientY, order);
   });
 }
 
-function drag(list, item, start) {
+function drag(list, item, start, order) {
   let offset = start - item.getBoundingClientRect().top;
   item.classList.add("easel-dragged");
   const move = (event) => {
@@ -49,7 +50,7 @@ function drag(list, item, start) {
     item.classList.remove("easel-dragged");
     item.style.translate = "";
     const place = [...list.children].indexOf(item);
-    if (event.type === "pointercancel" || !stack.move(Number(item.dataset.key), place)) stack.tell("rows");
+    if (event.type === "pointercancel" || !order.move(Number(item.dataset.key), place)) order.tell("rows");
   };
   window.addEventListener("pointermove", move);
   window.addEventListener("pointerup", end);

@@ -1,0 +1,143 @@
+// <easel-merge>: the Merge tab. What to make, what goes in, how, what it becomes; a look before; the run; the history.
+
+import { api } from "./api.js";
+import { h, onceAFrame, tool } from "./dom.js";
+import { live } from "./live.js";
+import { MergeDetails } from "./merge_details.js";
+import { draft } from "./merge_draft.js";
+import { MergeInputs } from "./merge_inputs.js";
+import { MergeMethodPart } from "./merge_method.js";
+import { MergePreview } from "./merge_preview.js";
+import { recipeButtons, takeDrops } from "./merge_recipe.js";
+import { MergeRunCard } from "./merge_run_card.js";
+import { runs } from "./merge_runs.js";
+import { MergeTarget } from "./merge_target.js";
+import { TaskCards, taskOf } from "./merge_tasks.js";
+import { say } from "./say.js";
+import { shelf } from "./shelf.js";
+
+class MergeStudio extends HTMLElement {
+  connectedCallback() {
+    if (!this.list) this.build();
+    this.redraw ??= onceAFrame(() => this.drawRuns());
+    runs.addEventListener("change", this.redraw);
+    if (live.connected) runs.load();
+  }
+
+  disconnectedCallback() {
+    runs.removeEventListener("change", this.redraw);
+  }
+
+  build() {
+    this.cards = new Map();
+    this.inputs = new MergeInputs();
+    this.method = new MergeMethodPart();
+    this.target = new MergeTarget();
+    this.details = new MergeDetails();
+    this.preview = new MergePreview({ askForBase: () => this.target.askForBase() });
+    this.go = h("button", { type: "submit", class: "easel-tool easel-wide easel-strong easel-merge-go" });
+    this.missing = h("p", { class: "easel-hint" });
+    this.fault = h("div", { class: "easel-merge-fault", role: "alert", hidden: true });
+    this.list = h("ol", { class: "easel-merge-runs", "aria-label": "Merges, newest first" });
+    this.none = h("p", { class: "easel-hint" });
+    const desk = h(
+      "form",
+      { class: "easel-merge-desk", onsubmit: (event) => this.submit(event) },
+      h("div", { class: "easel-merge-column" }, this.inputs.element, this.method.element, this.target.element, this.details.element),
+      h("div", { class: "easel-merge-column easel-merge-side" }, this.preview.element, h("section", { class: "easel-card easel-merge-part", "aria-label": "Run it" }, this.go, this.missing, this.fault)),
+    );
+    this.append(
+      h("div", { class: "easel-toolbar" }, h("p", { class: "easel-lead easel-count", text: "New files out of adapters and checkpoints. What a file loses is a number that you see before it is written." }), ...recipeButtons(tool)),
+      new TaskCards().element,
+      desk,
+      h("section", { class: "easel-card easel-merge-part easel-merge-history", "aria-label": "Merges" }, h("header", {}, h("h3", { text: "Merges" })), this.none, this.list),
+    );
+    // Enter in a field is no wish to run it.
+    desk.addEventListener("keydown", (event) => event.key === "Enter" && event.target.matches("input:not([type=checkbox], [type=radio])") && event.preventDefault());
+    takeDrops(this);
+    draft.addEventListener("edited", () => this.drawGo());
+    draft.tell("task");
+    this.drawRuns();
+  }
+
+  drawGo() {
+    const missing = draft.missing();
+    this.go.textContent = taskOf(draft.task).act;
+    this.go.disabled = Boolean(missing) || this.busy === true;
+    this.missing.textContent = missing || (draft.task === "edit" ? "Only what the file says of itself is written; its data stays, and its AutoV3 hash proves it." : "It runs in the queue, between the pictures; the page may be closed.");
+    this.fault.hidden = true;
+  }
+
+  name() {
+    return draft.name.trim() || (draft.task === "merge" ? this.details.name.input.placeholder : "");
+  }
+
+  submit(event) {
+    event.preventDefault();
+    if (draft.missing() || this.busy) return;
+    if (draft.task === "edit") return this.save();
+    if (this.name()) return this.run();
+    this.failed({ message: "Give the file a name." });
+    this.details.name.input.focus();
+  }
+
+  async run(replace = false) {
+    await this.held(async () => {
+      const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace }, { quiet: true });
+      runs.take(view);
+      this.drawRuns();
+      this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
+      say(`“${view.name}” is in the queue.`);
+    });
+  }
+
+  async save() {
+    const id = draft.single;
+    await this.held(async () => {
+      const before = (await api.getAdapter(id, { quiet: true })).view.auto_v3;
+      await api.editAdapter(id, this.details.changes(), { quiet: true });
+      const { view } = await api.getAdapter(id, { quiet: true });
+      shelf.know(view);
+      const proof = before && view.auto_v3 === before ? ` Its data is unchanged (AutoV3 ${before.slice(0, 10)}).` : "";
+      say(`The details of “${view.title}” are saved.${proof}`);
+      this.details.readAgain();
+    });
+  }
+
+  async held(act) {
+    this.busy = true;
+    this.drawGo();
+    try {
+      await act();
+      this.busy = false;
+      this.drawGo();
+    } catch (error) {
+      this.busy = false;
+      this.drawGo();
+      this.failed(error);
+    }
+  }
+
+  failed(error) {
+    const ways = [];
+    if (error.code === "merge_name_taken") ways.push(h("button", { type: "button", class: "easel-mini", text: "Replace that file", onclick: () => this.run(true) }), h("button", { type: "button", class: "easel-mini", text: "Choose another name", onclick: () => this.details.name.input.select() }));
+    if (error.code === "merge_base_needed") ways.push(h("button", { type: "button", class: "easel-mini", text: "Choose the base model", onclick: () => this.target.askForBase() }));
+    this.fault.replaceChildren(h("p", { text: `${error.message} ${error.hint ?? ""}`.trim() }), ...(ways.length ? [h("div", { class: "easel-mini-buttons" }, ...ways)] : []));
+    this.fault.hidden = false;
+  }
+
+  drawRuns() {
+    const { list } = runs;
+    for (const id of [...this.cards.keys()]) if (!runs.views.has(id)) this.cards.delete(id);
+    const elements = list.map((view) => {
+      if (this.cards.has(view.id)) this.cards.get(view.id).update(view);
+      else this.cards.set(view.id, new MergeRunCard(view));
+      return this.cards.get(view.id).element;
+    });
+    if (elements.length !== this.list.children.length || elements.some((element, place) => element !== this.list.children[place])) this.list.replaceChildren(...elements);
+    this.none.hidden = list.length > 0;
+    this.none.textContent = runs.fault ? `${runs.fault.message} ${runs.fault.hint ?? ""}`.trim() : "Nothing has been merged yet. What you run stands here with its numbers, and can be undone.";
+  }
+}
+
+customElements.define("easel-merge", MergeStudio);
