@@ -98,6 +98,7 @@ def run_merge(
     prepared = prepare(recipe, files, methods)
     hashes = [auto_v3_of(source.path) for source in prepared.sources]
     results: list[Written] = []
+    alpha = 0.0
     with ExitStack() as stack, torch.inference_mode():
         merger = prepared.merger(stack)
         pace = Pace("merging", _work(merger.keys, prepared.targets))
@@ -113,7 +114,8 @@ def run_merge(
             )
         )
         for key in merger.keys:
-            written = merger.written(merger.merged(key))
+            written = merger.written(merger.merged(key), alpha)
+            alpha = alpha or written.alpha
             for name, tensor in file_tensors(recipe.target.layout, key, written.tensors, prepared.targets).items():
                 writer.add(name, tensor)
             # The tensors are in the file; only the numbers are kept.
@@ -229,6 +231,7 @@ def _metadata(prepared: PreparedMerge, name: str, hashes: Sequence[str], results
         given=prepared.recipe.metadata,
         sources=sources,
         ranks=[each.rank for each in results if each.rank],
+        alphas=[each.alpha for each in results if each.alpha],
         network="lycoris.kohya" if lycoris else "networks.lora",
     )
 

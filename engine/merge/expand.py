@@ -47,7 +47,7 @@ def thin_of(patch: ModulePatch) -> LowRank | None:
         return up, torch.einsum("in,jn->ijn", b1, b2).flatten(0, 1)
     if isinstance(patch, LoKr):
         (left, right), (a, b) = _factor(patch.first), _factor(patch.second)
-        return torch.kron(left, a) * patch.factor, torch.kron(right, b)
+        return torch.kron(left, a.contiguous()) * patch.factor, torch.kron(right, b.contiguous())
     return None
 
 

@@ -63,6 +63,7 @@ def run_extract(
         )
     keys = _keys(recipe, targets)
     results: list[Written] = []
+    alpha = 0.0
     with ExitStack() as stack, torch.inference_mode():
         models = [stack.enter_context(opened_model(entry, targets)) for entry in (tuned, base)]
         pace = Pace("extracting", {f"{key[0]}.{key[1]}": float(prod(targets.modules[key].shape)) for key in keys})
@@ -70,11 +71,12 @@ def run_extract(
             streamed(out, tensors=6 * len(keys), metadata={"x": "x" * 20000}, expected_bytes=0, replace=replace)
         )
         for key in keys:
-            written = _extracted(key, recipe, models[0], models[1], targets)
+            written = _extracted(key, recipe, models[0], models[1], targets, alpha)
             if written is not None:
                 for name, tensor in file_tensors(recipe.layout, key, written.tensors, targets).items():
                     writer.add(name, tensor)
                 results.append(changed(written, tensors={}))
+                alpha = alpha or written.alpha
             yield pace.done(f"{key[0]}.{key[1]}")
         if not results:
             raise MergeError(
@@ -88,6 +90,7 @@ def run_extract(
             given=recipe.metadata,
             sources=hashes,
             ranks=[each.rank for each in results if each.rank],
+            alphas=[each.alpha for each in results if each.alpha],
             network="lycoris.kohya" if {each.kind for each in results} - {"LoRA", "LoCon"} else "networks.lora",
         )
         writer.metadata = with_hash(metadata, writer.auto_v3)
@@ -117,7 +120,7 @@ def _keys(recipe: ExtractRecipe, targets: Targets) -> list[ModuleKey]:
 
 
 def _extracted(
-    key: ModuleKey, recipe: ExtractRecipe, tuned: OpenModel, base: OpenModel, targets: Targets
+    key: ModuleKey, recipe: ExtractRecipe, tuned: OpenModel, base: OpenModel, targets: Targets, alpha: float
 ) -> Written | None:
     target = targets.modules[key]
     difference = tuned.weight(key).float() - base.weight(key).float()
@@ -139,8 +142,8 @@ def _extracted(
     if dense is not None and recipe.reduction.rule == "rank" and rank is not None and target.kind != "norm":
         found = leading(dense, rank)
         if found is not None:
-            return _of_rank(key, delta, found, target, asked)
-    return written_delta(key, delta, None, target, asked)
+            return _of_rank(key, delta, found, target, asked, alpha)
+    return written_delta(key, delta, None, target, asked, alpha=alpha)
 
 
 def _of_rank(
@@ -149,13 +152,15 @@ def _of_rank(
     found: tuple[Tensor, Tensor, Tensor],
     target: TargetModule,
     asked: AdapterTarget,
+    alpha: float,
 ) -> Written:
     """What `written_delta` says of a truncation that was found by random projection."""
     left, values, right = found
     root = values.sqrt()
     thin = ((left * root).float(), (root.unsqueeze(1) * right).float())
     reduced = changed(delta, thin=thin, dense=None)
-    written = written_delta(key, reduced, delta, target, asked.model_copy(update={"reduction": None}))
+    unreduced = asked.model_copy(update={"reduction": None})
+    written = written_delta(key, reduced, delta, target, unreduced, alpha=alpha)
     size2 = norm2(delta)
     weight2 = size2 - (float(delta.bias.double().square().sum()) if delta.bias is not None else 0.0)
     energy = float(values.square().sum()) / weight2 if weight2 > 0 else 1.0
@@ -180,7 +185,7 @@ def _lokr(key: ModuleKey, delta: Delta, target: TargetModule, recipe: ExtractRec
     if delta.bias is not None:
         tensors["diff_b"] = delta.bias.to(dtype)
     energy = float(values[0].square()) / size2 if size2 else 1.0
-    return Written(key, "LoKr", tensors, 0, delta.full_rank, energy, error2, size2, error2, size2)
+    return Written(key, "LoKr", tensors, 0, delta.full_rank, energy, 0.0, error2, size2, error2, size2)
 
 
 def _divisor(side: int, factor: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -51,6 +52,7 @@ class Written:
 
     Attributes:
         tensors: by LyCORIS' suffixes, in the file's dtype.
+        alpha: the file's, 0 where it has none.
         error2, size2: ‖written − exact‖² and ‖exact‖². parity2, stack2: the same against the stack.
     """
 
@@ -60,6 +62,7 @@ class Written:
     rank: int
     full_rank: int
     energy: float
+    alpha: float
     error2: float
     size2: float
     parity2: float
@@ -145,8 +148,8 @@ class ModuleMerger:
             return Merged(key, delta, self._stacked(key, active))
         return Merged(key, delta, combined([share.delta for share in shares], [share.weight for share in shares]))
 
-    def written(self, merged: Merged) -> Written:
-        """The result as it is written, with its errors.
+    def written(self, merged: Merged, alpha: float = 0.0) -> Written:
+        """The result as it is written, with its errors; `alpha` as in `written_delta`.
 
         Raises:
             MergeError: `merge_rank_out_of_range`.
@@ -154,9 +157,8 @@ class ModuleMerger:
         if merged.tensors is not None:
             return _written_within(merged.key, merged.tensors, self._recipe.target)
         assert merged.delta is not None
-        return written_delta(
-            merged.key, merged.delta, merged.stack, self._targets.modules[merged.key], self._recipe.target
-        )
+        target = self._targets.modules[merged.key]
+        return written_delta(merged.key, merged.delta, merged.stack, target, self._recipe.target, alpha=alpha)
 
     def _weighs(self, key: ModuleKey) -> bool:
         return any(key in each.modules and self._weights.of(place, key) for place, each in enumerate(self._inputs))
@@ -205,9 +207,20 @@ class ModuleMerger:
 
 
 def written_delta(
-    key: ModuleKey, delta: Delta, stack: Delta | None, target: TargetModule, asked: AdapterTarget
+    key: ModuleKey,
+    delta: Delta,
+    stack: Delta | None,
+    target: TargetModule,
+    asked: AdapterTarget,
+    *,
+    alpha: float = 0.0,
 ) -> Written:
-    """A change in the form that the target asks for, rounded to its dtype, with the errors of both."""
+    """A change in the form that the target asks for, rounded to its dtype, with the errors of both.
+
+    Args:
+        alpha: that of the whole file; 0: this module decides it. Ranks may differ, but some readers (diffusers) take
+            one alpha for all modules, so it must not.
+    """
     energy = 1.0
     final = delta
     # Norms, biases, word lists: there is no thin form that adapters could hold.
@@ -222,8 +235,12 @@ def written_delta(
     elif delta.thin is not None:
         final = replace(delta, thin=None, dense=delta.matrix())
     dtype = FILE_DTYPES[asked.dtype]
-    tensors = _tensors(final, target, dtype)
-    readable = _read_back(tensors, final)
+    if asked.layout == "diffusers" or final.thin is None:
+        alpha = float(final.rank) if final.thin is not None else 0.0
+    else:
+        alpha = alpha or float(final.rank)
+    tensors = _tensors(final, target, dtype, alpha)
+    readable = _read_back(tensors, final, alpha)
     size2 = norm2(delta)
     error2 = distance2(readable, delta)
     return Written(
@@ -233,6 +250,7 @@ def written_delta(
         rank=final.rank if final.thin is not None else 0,
         full_rank=delta.rank,
         energy=energy,
+        alpha=alpha,
         error2=error2,
         size2=size2,
         parity2=error2 if stack is None else distance2(readable, stack),
@@ -240,14 +258,14 @@ def written_delta(
     )
 
 
-def _tensors(delta: Delta, target: TargetModule, dtype: torch.dtype) -> dict[str, Tensor]:
+def _tensors(delta: Delta, target: TargetModule, dtype: torch.dtype, alpha: float) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     if delta.thin is not None:
         up, down = delta.thin
-        ones = [1] * (len(target.shape) - 2)
-        found["lora_up.weight"] = up.reshape(*up.shape, *ones).to(dtype)
-        found["lora_down.weight"] = down.reshape(-1, *target.shape[1:]).to(dtype)
-        found["alpha"] = alpha_tensor(float(up.shape[1]), dtype)
+        ones, root = [1] * (len(target.shape) - 2), sqrt(up.shape[1] / alpha)
+        found["lora_up.weight"] = (up * root).reshape(*up.shape, *ones).to(dtype)
+        found["lora_down.weight"] = (down * root).reshape(-1, *target.shape[1:]).to(dtype)
+        found["alpha"] = alpha_tensor(alpha, dtype)
     elif delta.dense is not None:
         found["w_norm" if delta.norm_layer else "diff"] = delta.dense.reshape(target.shape).to(dtype)
     if delta.bias is not None:
@@ -260,14 +278,15 @@ def alpha_tensor(alpha: float, dtype: torch.dtype) -> Tensor:
     return torch.tensor(alpha, dtype=torch.float32 if dtype == torch.float32 else torch.float16)
 
 
-def _read_back(tensors: Mapping[str, Tensor], delta: Delta) -> Delta:
+def _read_back(tensors: Mapping[str, Tensor], delta: Delta, alpha: float) -> Delta:
     """The change that the rounded tensors say."""
     bias = tensors.get("b_norm", tensors.get("diff_b"))
     dense = tensors.get("w_norm", tensors.get("diff"))
     thin = None
     if "lora_up.weight" in tensors:
         up, down = tensors["lora_up.weight"].float().flatten(1), tensors["lora_down.weight"].float().flatten(1)
-        thin = (up, down)
+        root = sqrt(up.shape[1] / alpha)
+        thin = (up / root, down / root)
     return replace(
         delta,
         thin=thin,
@@ -289,7 +308,7 @@ def _written_within(key: ModuleKey, tensors: Mapping[str, Tensor], asked: Adapte
         if tensor.dim()
     )
     kind, rank = ("(IA)³", 0) if "on_input" in tensors else ("GLoRA", int(tensors["alpha"]))
-    return Written(key, kind, cast, rank, rank, 1.0, error2, size2, error2, size2)
+    return Written(key, kind, cast, rank, rank, 1.0, 0.0, error2, size2, error2, size2)
 
 
 def _kind(delta: Delta, target: TargetModule) -> str:

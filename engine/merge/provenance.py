@@ -51,23 +51,25 @@ def adapter_metadata(
     given: FileMetadata,
     sources: Sequence[tuple[str, str, Mapping[str, str]]],
     ranks: Sequence[int],
+    alphas: Sequence[float] = (),
     network: str = "networks.lora",
 ) -> dict[str, str]:
     """The metadata of a made adapter, without the hash.
 
     Args:
-        name: of the file, without suffix. ranks: of its modules.
+        name: of the file, without suffix. ranks, alphas: of its modules.
         sources: of each input its title, its AutoV3 hash (hex) and its own metadata.
     """
     version, architecture = _ARCHITECTURES.get(family, ("", ""))
-    rank = str(ranks[0]) if ranks and len(set(ranks)) == 1 else "Dynamic"
+    rank = str(ranks[0]) if len(set(ranks)) == 1 else "Dynamic"
+    alpha = f"{alphas[0]:g}" if len(set(alphas)) == 1 else rank
     now = datetime.now(UTC)
     found = {
         "ss_v2": str(family == "sd2"),
         "ss_base_model_version": version,
         "ss_network_module": network,
         "ss_network_dim": rank,
-        "ss_network_alpha": rank,
+        "ss_network_alpha": alpha,
         "ss_output_name": name,
         "ss_training_finished_at": f"{now.timestamp():.0f}",
         "ss_tag_frequency": _tags(sources),

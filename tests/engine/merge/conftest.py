@@ -53,11 +53,11 @@ def finish(recipe: AnyRecipe, files: RecipeFiles, out: Path, *, replace: bool = 
 def stacked(
     paths: Sequence[Path],
     weights: Sequence[float],
-    targets: Targets,
+    model: Targets,
     weight_of: Callable[[ModuleKey], Tensor],
 ) -> dict[ModuleKey, Tensor]:
     """What the stack itself changes in each weight, float64: the room `adapters`, which merging is compared with."""
-    adapters = [read_adapter(path, targets, title=path.stem) for path in paths]
+    adapters = [read_adapter(path, model, title=path.stem) for path in paths]
     result: dict[ModuleKey, Tensor] = {}
     for key in dict.fromkeys(key for adapter in adapters for key in adapter.patches):
         changes = [
