@@ -266,7 +266,8 @@ def _hint() -> list[Row]:
 
 def _ratio(mine: Callable[[], None], other: Callable[[], None]) -> float:
     """The median of ratios of alternating runs."""
-    mine(), other()
+    mine()
+    other()
     return statistics.median(_seconds(mine) / _seconds(other) for _ in range(PAIRS))
 
 
