@@ -11,23 +11,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from engine.errors import ConflictError, SpecError, StudioError
+from engine.errors import ConflictError, SpecError
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
+from engine.memory.adviser import Adviser
 from engine.memory.budget import checked_budget, pool_budget
 from engine.memory.eviction import EvictionPolicy, PoolEntry
 from engine.memory.experience import Experience
 from engine.memory.levels import OptimizationLevel, parse_level
 from engine.memory.meter import Meter, ProcessMeter
 from engine.memory.monitor import Timeline, leak_hint
-from engine.memory.parts import ModelSizes, file_nbytes, sizes_of
 from engine.memory.pins import Pins, check_pins
-from engine.memory.plan import LevelForecast, Plan, Planner, Work
+from engine.memory.plan import LevelForecast, Plan, Work
 from engine.memory.pool import ModelPool
-from engine.memory.preload import HOUR, Use, choose_preloads, hour_weights, predict
 from engine.memory.resources import Probe, SystemResources, TorchProbe, detect_resources
 from engine.memory.sizes import GIB, in_words
-from engine.memory.views import entry_view, forecast_view, key_text, level_views, name_of, title_of
+from engine.memory.views import entry_view, key_text, name_of, title_of
 from engine.protocol.memory import ForecastView, LevelName, MemoryEventView, MemoryView, SampleView
 from engine.protocol.specs import GenerationSpec
 from engine.store.store import Store
@@ -91,7 +90,7 @@ class MemoryDesk:
         self._sampled = 0.0
         self._events: deque[MemoryEventView] = deque(maxlen=200)
         self._rests: deque[int] = deque(maxlen=50)
-        self._sizes: dict[tuple[str, str], ModelSizes] = {}
+        self.adviser = Adviser(store, library, self.experience, self.resources, lambda: self._pool)
         self._waiting = 0
         self._guard = threading.Lock()
 
@@ -103,6 +102,7 @@ class MemoryDesk:
         `device` and `dtype`: where and in what weights compute.
         """
         self._pool, self._meter, self._device, self._dtype = pool, meter, device, dtype
+        self.adviser.dtype = dtype
         pool.eviction_policy = self._policy
         resources = self.resources()
         try:
@@ -167,25 +167,8 @@ class MemoryDesk:
         return self._store.memory.pinned_models()
 
     def preloads(self, waiting: Mapping[str, int], *, quiet: bool) -> list[str]:
-        """Models worth loading now: asked for in the last hour at this time of day, or waited for; only if they fit
-        beside what is loaded. `waiting`: model id → pictures in the queue."""
-        if self._pool is None:
-            return []
-        now = time.time()
-        uses = [Use(model, at) for model, at in self._store.memory.uses(now - _HISTORY_DAYS * 24 * HOUR)]
-        weights = hour_weights(uses, time.localtime(now).tm_hour)
-        predicted = predict(uses, now=now, weights=weights, waiting=waiting)
-        sizes: dict[str, int] = {}
-        for model, _ in predicted[:8]:
-            try:
-                known = self.sizes(self._library.find_model(model))
-            except StudioError:
-                continue
-            sizes[model] = sum(known.nbytes(part, self._dtype) for part in known.elements)
-        free = self._pool.budget_bytes - self._pool.used_bytes
-        loaded = {title_of(entry.key) for entry in self._pool.entries()}
-        here = [model for model in sizes if self._library.find_model(model).path.name in loaded]
-        return choose_preloads(predicted, loaded=here, sizes=sizes, free_bytes=free, quiet=quiet)
+        """Models worth loading now, only what fits beside what is loaded; see `Adviser.preloads`."""
+        return [] if self._pool is None else self.adviser.preloads(self._pool, waiting, quiet=quiet)
 
     # --- planning --------------------------------------------------------------------------------------------------
 
@@ -199,43 +182,15 @@ class MemoryDesk:
         probe = self._probe or (None if self._pool is not None else _NoGpuYet())
         return detect_resources(probe, device=self._device)
 
-    def sizes(self, entry: ModelEntry) -> ModelSizes:
-        """A model's sizes, read once for each state of its file. Raises ModelFileError."""
-        key = (str(entry.path), f"{entry.stamp}|{entry.vae_path}")
-        if key not in self._sizes:
-            self._sizes[key] = sizes_of(entry)
-        return self._sizes[key]
-
-    def work_of(self, spec: GenerationSpec, entry: ModelEntry) -> Work:
-        """What a spec asks for, with the model's defaults where it says nothing."""
-        defaults = entry.view.defaults
-        guidance = spec.guidance if spec.guidance is not None else defaults.guidance
-        controls = [unit for unit in spec.controls if not getattr(unit, "muted", False)]
-        size = 0
-        for name in {unit.model for unit in controls}:
-            size += file_nbytes(self._library.path_of("controlnet", name), self._dtype)
-        return Work(
-            width=spec.width or defaults.width or 512,
-            height=spec.height or defaults.height or 512,
-            pictures=max(1, min(spec.count, spec.batch_size)),
-            guided=guidance is None or guidance > 1.0,
-            control_bytes=size,
-            controls=len(controls),
-        )
-
     def plan(
         self, entry: ModelEntry, work: Work, *, level: OptimizationLevel | None = None, advise: bool = False
     ) -> Plan:
         """The fastest level that fits (or `level`, or the chosen one), from what is free now. Raises ModelFileError."""
-        return self._planner(entry.view.id).plan(self.sizes(entry), work, level=level or self._level, advise=advise)
+        return self.adviser.plan(entry, work, level=level or self._level, advise=advise)
 
     def forecast(self, spec: GenerationSpec, level: str | None = None) -> ForecastView:
         """Whether a spec will fit, and how. Raises SpecError, ModelFileError."""
-        entry = self._library.find_model(spec.model)
-        asked = parse_level(level) if level is not None else self._level
-        work = self.work_of(spec, entry)
-        plan = self._planner(entry.view.id).plan(self.sizes(entry), work, level=asked, advise=True)
-        return forecast_view(entry.view.id, plan, self._levels(plan))
+        return self.adviser.forecast(spec, parse_level(level) if level is not None else self._level)
 
     # --- the panel's side ------------------------------------------------------------------------------------------
 
@@ -256,6 +211,7 @@ class MemoryDesk:
                 "engine_ram": usage.ram,
                 "pool_used": 0 if pool is None else pool.used_bytes,
                 "pool_limit": 0 if pool is None else pool.budget_bytes,
+                "pool_gb": self._pool_gb,
                 "rest_used": 0 if pool is None else pool.resting_bytes,
                 "rest_limit": 0 if pool is None else pool.rest_bytes,
                 "fragmentation": round(usage.fragmentation, 4),
@@ -266,7 +222,7 @@ class MemoryDesk:
                 "storage_dtypes": resources.storage_dtypes,
                 "attention": resources.attention,
                 "entries": (*entries, *resting),
-                "levels": self._default_levels(),
+                "levels": self.adviser.default_levels(self._level),
                 "timeline": self._samples(),
                 "events": tuple(self._events),
                 "hits": 0 if pool is None else pool.hits,
@@ -374,8 +330,7 @@ class MemoryDesk:
         entries = () if self._pool is None else self._pool.entries()
         present = [each for each in entries if title_of(each.key) == name]
         if pinned and self._pool is not None:
-            sizes = self.sizes(entry)
-            need = sum(sizes.nbytes(part, self._dtype) for part in sizes.elements)
+            need = self.adviser.weights(entry)
             others = [each for each in entries if each not in present]
             check_pins(others, self._pool.budget_bytes, need, entry.view.title)
         self._store.memory.pin_model(entry.view.id, pinned)
@@ -388,31 +343,6 @@ class MemoryDesk:
                 pool.pin(key, pinned)
 
         self._wish(mark)
-
-    def _planner(self, model_id: str) -> Planner:
-        factors, _ = self.experience.time_factors()
-        return Planner(
-            self.resources(),
-            dtype=self._dtype,
-            time_factors=factors,
-            correct=self.experience.correction(model_id, self._dtype),
-            held_bytes=0 if self._pool is None else self._pool.used_bytes,
-        )
-
-    def _levels(self, plan: Plan) -> tuple[object, ...]:
-        factors, measured = self.experience.time_factors()
-        forecasts = {each.level: each for each in plan.alternatives}
-        return level_views(self.resources(), factors, measured, forecasts, plan.budget.usable)
-
-    def _default_levels(self) -> tuple[object, ...]:
-        """The levels with what the default model would take at its own size."""
-        try:
-            entry = self._library.find_model(None)
-            plan = self.plan(entry, self.work_of(GenerationSpec(), entry))
-        except StudioError:
-            factors, measured = self.experience.time_factors()
-            return level_views(self.resources(), factors, measured)
-        return self._levels(plan)
 
     def _samples(self) -> tuple[SampleView, ...]:
         return tuple(

@@ -13,7 +13,7 @@ from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.meter import Meter
 from engine.memory.optimizer import MemoryOptimizer, modules_of
 from engine.memory.resources import SystemResources, detect_resources
-from engine.memory.techniques import Applied
+from engine.memory.technique import Applied
 
 
 class OffloadStrategy(StrEnum):

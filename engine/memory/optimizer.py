@@ -11,7 +11,8 @@ import torch
 from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.meter import Meter, ProcessMeter
 from engine.memory.resources import SystemResources, detect_resources
-from engine.memory.techniques import TECHNIQUES, Applied, Machine
+from engine.memory.technique import Applied, Machine
+from engine.memory.techniques import TECHNIQUES
 
 # Two of these cannot be on one model together; what is later in the list wins.
 _MOVERS = ("component_offload", "group_offload", "sequential_offload")

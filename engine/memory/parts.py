@@ -127,13 +127,13 @@ def _elements(entry: ModelEntry) -> tuple[Counter[str], float]:
     if entry.path.suffix != ".safetensors":
         return _guessed(entry), 0.02
     header = read_header(entry.path)
-    counts, largest = Counter(), 0
+    counts, largest = Counter(), 0.0
     for name, tensor in header.tensors.items():
-        part = next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), None)
-        if part is not None:
+        owner = next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), None)
+        if owner is not None:
             count = math.prod(tensor.shape)
-            counts[part] += count
-            largest = max(largest, count) if part == "unet" else largest
+            counts[owner] += count
+            largest = max(largest, count) if owner == "unet" else largest
     return counts, _share(largest, counts["unet"])
 
 

@@ -20,6 +20,7 @@ from engine.memory.eviction import (
     used_bytes,
 )
 from engine.memory.lease import Lease, LoadedModel, PartRequest
+from engine.memory.named import NamedModels, too_large
 from engine.memory.sizes import GIB
 
 __all__ = ["Lease", "LoadedModel", "ModelPool", "Mover", "PartRequest"]
@@ -63,7 +64,7 @@ class ModelPool:
         on_change: called with "loaded", "evicted", "rested" or "returned" and the entry, for the panel and the log.
         rest_bytes: how much of what was evicted may rest in RAM, from where it comes back sooner than from its file;
             needs a `mover`. 0: none.
-        parts_of: what a model that is loaded by name consists of; see `load`.
+        parts_of: what a model that is loaded by name consists of; see `engine.memory.named`.
         clock: seconds since the epoch.
     """
 
@@ -86,11 +87,11 @@ class ModelPool:
         self.eviction_policy = EvictionPolicy(eviction_policy)
         self._order = order
         self._on_change = on_change
-        self._mover, self._parts_of, self._clock_of = mover, parts_of, clock
+        self._mover, self._clock_of = mover, clock
         self._slots: dict[Hashable, _Slot] = {}
         self._resting: dict[Hashable, _Slot] = {}
         self._facts: dict[Hashable, dict[str, Any]] = {}
-        self._models: dict[str, LoadedModel] = {}
+        self._models = NamedModels(self, parts_of, clock)
         self._demand: dict[Hashable, int] = {}
         self._wishes: SimpleQueue[Callable[[ModelPool], None]] = SimpleQueue()
         self._clock = 0
@@ -127,62 +128,38 @@ class ModelPool:
         return Lease(key, slot.value, self._release)
 
     def load(self, model_id: str, **options: Any) -> LoadedModel:
-        """A model by its name, loading what is not here and evicting what must go. It is not leased: see `use`.
-
-        Parts that several models share are loaded and counted once. `options` go to `parts_of`.
-
-        Raises:
-            OutOfMemoryError: as `lease`; what was loaded of the model until then stays evictable.
-        """
-        if self._parts_of is None:
-            raise AssertionError("this pool was not told what models consist of (parts_of)")
-        parts = list(self._parts_of(model_id, **options))
-        total = sum(part.nbytes for part in parts)
-        if total > self.budget_bytes:
-            raise _too_large(model_id, total, self.budget_bytes)
-        fresh = any(not self.holds(part.key) for part in parts)
-        leases: list[Lease[Any]] = []
-        try:
-            for part in parts:
-                leases.append(self.lease(part.key, part.load, part.nbytes))
-            known = self._models.get(model_id)
-            if known is None or fresh:
-                values = {lease.key: lease.value for lease in leases}
-                # A handle must not keep alive what the pool evicts: it holds names, and looks the things up.
-                known = LoadedModel(
-                    model_id, _Held(self, tuple(values)), total / GIB, self._clock_of(), lambda: self.use(model_id)
-                )
-                self._models[model_id] = known
-        finally:
-            for lease in leases:
-                lease.close()
-        return known
+        """A model by its name, loading what is not here; see `NamedModels.load`."""
+        return self._models.load(model_id, **options)
 
     def use(self, model_id: str) -> None:
         """Count a use of a model that was loaded by name."""
-        handle = self._models.get(model_id)
-        for key in handle.parts if handle is not None else ():
-            slot = self._slots.get(key)
-            if slot is not None:
-                self._touch(slot)
+        self._models.use(model_id)
 
     def is_loaded(self, model_id: str) -> bool:
         """Whether all parts of a model that was loaded by name are here."""
-        handle = self._models.get(model_id)
-        return handle is not None and all(self.holds(key) for key in handle.parts)
+        return self._models.is_loaded(model_id)
 
     def unload(self, model_id: str) -> None:
-        """Drop a model that was loaded by name; parts that another loaded model shares, or that are in use, stay."""
-        handle = self._models.pop(model_id, None)
-        shared = {key for other in self._models if self.is_loaded(other) for key in self._models[other].parts}
-        for key in list(handle.parts) if handle is not None else ():
-            if key not in shared:
-                self.evict(key, rest=False)
+        """Drop a model that was loaded by name; parts that another one shares, or that are in use, stay."""
+        self._models.unload(model_id)
 
     @property
     def loaded_models(self) -> dict[str, LoadedModel]:
         """Models that were loaded by name and are here."""
-        return {name: handle for name, handle in self._models.items() if self.is_loaded(name)}
+        return self._models.loaded
+
+    def touch(self, key: Hashable) -> None:
+        """Count a use of a loaded thing."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._touch(slot)
+
+    def value_of(self, key: Hashable) -> Any:
+        """The thing itself, wherever it lies, without a lease. Raises ConflictError `not_loaded`."""
+        slot = self._slots.get(key) or self._resting.get(key)
+        if slot is None:
+            raise ConflictError("not_loaded", f"{_shown(key)} was evicted meanwhile.", "Load it again.")
+        return slot.value
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
@@ -328,7 +305,7 @@ class ModelPool:
 
     def _make_room(self, key: Hashable, need: int) -> None:
         if need > self.budget_bytes:
-            raise _too_large(_shown(key), need, self.budget_bytes)
+            raise too_large(_shown(key), need, self.budget_bytes)
         victims = choose_victims(self.entries(), need, self.budget_bytes, self._by())
         if victims is None:
             raise OutOfMemoryError(
@@ -374,31 +351,6 @@ class ModelPool:
     def _tell(self, what: str, entry: PoolEntry) -> None:
         if self._on_change is not None:
             self._on_change(what, entry)
-
-
-class _Held(dict[Hashable, Any]):
-    """The parts of a model by key, looked up in the pool when asked for."""
-
-    def __init__(self, pool: ModelPool, keys: Sequence[Hashable]) -> None:
-        super().__init__(dict.fromkeys(keys))
-        self._pool = pool
-
-    def __getitem__(self, key: Hashable) -> Any:
-        slot = self._pool._slots.get(key) or self._pool._resting.get(key)
-        if slot is None:
-            raise ConflictError("not_loaded", f"{_shown(key)} was evicted meanwhile.", "Load it again.")
-        return slot.value
-
-    def values(self) -> Any:
-        return [self[key] for key in self]
-
-
-def _too_large(what: Hashable, need: int, budget: int) -> OutOfMemoryError:
-    return OutOfMemoryError(
-        "model_larger_than_budget",
-        f"{what} needs {need / GIB:.1f} GB, and the memory budget is {budget / GIB:.1f} GB.",
-        "Raise [memory] pool_gb in config.toml, or choose a smaller model.",
-    )
 
 
 def _dtype_of(value: Any) -> str:

@@ -169,7 +169,7 @@ def detect_resources(probe: Probe | None = None, *, device: str | None = None) -
     limit = asked.ram_limit()
     if limit is not None and limit[1] < total_ram:
         available_ram, total_ram = min(available_ram, limit[0]), limit[1]
-    ram = {"total_ram_gb": total_ram / GIB, "available_ram_gb": available_ram / GIB}
+    ram = (total_ram / GIB, available_ram / GIB)
     count = 0 if device == "cpu" else asked.cuda_count()
     if count:
         return _cuda(asked, count, ram)
@@ -179,23 +179,25 @@ def detect_resources(probe: Probe | None = None, *, device: str | None = None) -
         return SystemResources(
             total_vram_gb=total / GIB,
             available_vram_gb=min(free, available_ram) / GIB,
+            total_ram_gb=ram[0],
+            available_ram_gb=ram[1],
             has_mps=True,
             device="mps",
             device_name="Apple GPU",
             unified=True,
             compute_dtypes=("float16", "bfloat16", "float32"),
-            **ram,
         )
     return SystemResources(
         total_vram_gb=0.0,
         available_vram_gb=0.0,
+        total_ram_gb=ram[0],
+        available_ram_gb=ram[1],
         compute_dtypes=("bfloat16", "float32") if asked.cpu_bf16() else ("float32", "bfloat16"),
         attention=("sdpa_flash", "sdpa_math"),
-        **ram,
     )
 
 
-def _cuda(asked: Probe, count: int, ram: dict[str, float]) -> SystemResources:
+def _cuda(asked: Probe, count: int, ram: tuple[float, float]) -> SystemResources:
     free, total = asked.cuda_memory()
     capability = asked.cuda_capability()
     bf16 = capability >= _BF16_SINCE
@@ -207,6 +209,8 @@ def _cuda(asked: Probe, count: int, ram: dict[str, float]) -> SystemResources:
     return SystemResources(
         total_vram_gb=total / GIB,
         available_vram_gb=free / GIB,
+        total_ram_gb=ram[0],
+        available_ram_gb=ram[1],
         has_cuda=True,
         cuda_device_count=count,
         compute_capability=capability,
@@ -215,7 +219,6 @@ def _cuda(asked: Probe, count: int, ram: dict[str, float]) -> SystemResources:
         compute_dtypes=("bfloat16", "float16", "float32") if bf16 else ("float16", "float32"),
         storage_dtypes=("bfloat16", *storage) if bf16 else storage,
         attention=(*kernels, "sdpa_math"),
-        **ram,
     )
 
 

@@ -102,7 +102,7 @@ def round_layers(module: nn.Module, bits: int, *, skip: tuple[str, ...] = ()) ->
         parent_name, _, child = name.rpartition(".")
         parent = module.get_submodule(parent_name) if parent_name else module
         kind = RoundedLinear if isinstance(layer, nn.Linear) else RoundedConv2d
-        setattr(parent, child, kind(layer, bits))  # type: ignore[arg-type]
+        setattr(parent, child, kind(layer, bits))
     return len(found)
 
 

@@ -9,9 +9,11 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from engine.memory.attention import EfficientAttention, measure_attention
 from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
+from engine.memory.movers import resident_blocks
 from engine.memory.optimizer import MemoryOptimizer, applied_to, modules_of
 from engine.memory.resources import detect_resources
-from engine.memory.techniques import TECHNIQUES, Machine, resident_blocks
+from engine.memory.technique import Machine
+from engine.memory.techniques import TECHNIQUES
 from tests.engine.memory.conftest import psnr
 from tests.support.fake_machine import FakeMeter, FakeProbe, card, no_card
 

@@ -1,0 +1,130 @@
+"""Adviser: the forecast for specs and models of the library, and what is worth loading ahead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from engine.errors import StudioError
+from engine.library.entries import ModelEntry
+from engine.library.library import Library
+from engine.memory.experience import Experience
+from engine.memory.levels import OptimizationLevel
+from engine.memory.parts import ModelSizes, file_nbytes, sizes_of
+from engine.memory.plan import Plan, Planner, Work
+from engine.memory.pool import ModelPool
+from engine.memory.preload import HOUR, Use, choose_preloads, hour_weights, predict
+from engine.memory.resources import SystemResources
+from engine.memory.views import forecast_view, level_views, title_of
+from engine.protocol.memory import ForecastView, LevelView
+from engine.protocol.specs import GenerationSpec
+from engine.store.store import Store
+
+_HISTORY_DAYS = 30
+_LOOKED_AT = 8
+
+
+class Adviser:
+    """May be asked from any thread.
+
+    Args:
+        resources: the machine as it is when asked. pool: the worker's, None before there is one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        experience: Experience,
+        resources: Callable[[], SystemResources],
+        pool: Callable[[], ModelPool | None],
+    ) -> None:
+        self._store, self._library, self._experience = store, library, experience
+        self._resources, self._pool = resources, pool
+        self._sizes: dict[tuple[str, str], ModelSizes] = {}
+        self.dtype = "float32"
+
+    def sizes(self, entry: ModelEntry) -> ModelSizes:
+        """A model's sizes, read once for each state of its file. Raises ModelFileError."""
+        key = (str(entry.path), f"{entry.stamp}|{entry.vae_path}")
+        if key not in self._sizes:
+            self._sizes[key] = sizes_of(entry)
+        return self._sizes[key]
+
+    def weights(self, entry: ModelEntry) -> int:
+        """Bytes of all of a model's weights as they compute. Raises ModelFileError."""
+        known = self.sizes(entry)
+        return sum(known.nbytes(part, self.dtype) for part in known.elements)
+
+    def work_of(self, spec: GenerationSpec, entry: ModelEntry) -> Work:
+        """What a spec asks for, with the model's defaults where it says nothing. Raises SpecError, ModelFileError."""
+        defaults = entry.view.defaults
+        guidance = spec.guidance if spec.guidance is not None else defaults.guidance
+        controls = [unit for unit in spec.controls if not unit.muted]
+        paths = [self._library.path_of("controlnet", name) for name in {unit.model for unit in controls}]
+        return Work(
+            width=spec.width or defaults.width or 512,
+            height=spec.height or defaults.height or 512,
+            pictures=max(1, min(spec.count, spec.batch_size)),
+            guided=guidance is None or guidance > 1.0,
+            control_bytes=sum(file_nbytes(path, self.dtype) for path in paths),
+            controls=len(controls),
+        )
+
+    def plan(
+        self, entry: ModelEntry, work: Work, *, level: OptimizationLevel | None = None, advise: bool = False
+    ) -> Plan:
+        """The fastest level that fits, or `level`, from what is free now. Raises ModelFileError."""
+        factors, _ = self._experience.time_factors()
+        pool = self._pool()
+        planner = Planner(
+            self._resources(),
+            dtype=self.dtype,
+            time_factors=factors,
+            correct=self._experience.correction(entry.view.id, self.dtype),
+            held_bytes=0 if pool is None else pool.used_bytes,
+        )
+        return planner.plan(self.sizes(entry), work, level=level, advise=advise)
+
+    def forecast(self, spec: GenerationSpec, level: OptimizationLevel | None) -> ForecastView:
+        """Whether a spec will fit, and how. Raises SpecError, ModelFileError."""
+        entry = self._library.find_model(spec.model)
+        plan = self.plan(entry, self.work_of(spec, entry), level=level, advise=True)
+        return forecast_view(entry.view.id, plan, self.levels(plan))
+
+    def levels(self, plan: Plan | None = None) -> tuple[LevelView, ...]:
+        """The levels on this machine, with what the plan's picture takes under each."""
+        factors, measured = self._experience.time_factors()
+        if plan is None:
+            return level_views(self._resources(), factors, measured)
+        forecasts = {each.level: each for each in plan.alternatives}
+        return level_views(self._resources(), factors, measured, forecasts, plan.budget.usable)
+
+    def default_levels(self, level: OptimizationLevel | None = None) -> tuple[LevelView, ...]:
+        """The levels with what the default model takes at its own size."""
+        try:
+            entry = self._library.find_model(None)
+            return self.levels(self.plan(entry, self.work_of(GenerationSpec(), entry), level=level))
+        except StudioError:
+            return self.levels()
+
+    def preloads(self, pool: ModelPool, waiting: Mapping[str, int], *, quiet: bool) -> list[str]:
+        """Models worth loading now: asked for in the last hour at this time of day, or waited for; only if they fit
+        beside what is loaded. `waiting`: model id → pictures in the queue."""
+        now = time.time()
+        uses = [Use(model, at) for model, at in self._store.memory.uses(now - _HISTORY_DAYS * 24 * HOUR)]
+        weights = hour_weights(uses, time.localtime(now).tm_hour)
+        predicted = predict(uses, now=now, weights=weights, waiting=waiting)
+        present = {title_of(entry.key) for entry in pool.entries()}
+        sizes: dict[str, int] = {}
+        here: list[str] = []
+        for model, _ in predicted[:_LOOKED_AT]:
+            try:
+                entry = self._library.find_model(model)
+                sizes[model] = self.weights(entry)
+            except StudioError:
+                continue
+            if entry.path.name in present:
+                here.append(model)
+        free = pool.budget_bytes - pool.used_bytes
+        return choose_preloads(predicted, loaded=here, sizes=sizes, free_bytes=free, quiet=quiet)
