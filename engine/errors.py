@@ -235,6 +235,7 @@ LEAVES: tuple[type[StudioError], ...] = (
     SpecError,
     ModelFileError,
     AdapterError,
+    ControlError,
     MergeError,
     ConfigError,
     SetupError,

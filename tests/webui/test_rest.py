@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from engine.errors import LEAVES
 from tests.support.running_studio import SMALL, RunningStudio
@@ -192,8 +194,27 @@ def test_what_can_be_chosen_is_listed(studio: RunningStudio) -> None:
     assert studio.http.get("/api/v1/models?refresh=true").status_code == 200
     samplers = studio.http.get("/api/v1/samplers").json()["samplers"]
     assert all(sampler["schedules"] for sampler in samplers)
-    for path in ("controlnets", "files?kind=adapter", "files?kind=vae"):
+    controls = studio.http.get("/api/v1/controlnets").json()
+    assert {"canny", "depth"} <= {each["id"] for each in controls["types"]}
+    assert {"none", "canny"} <= {each["id"] for each in controls["preprocessors"]}
+    for path in ("files?kind=controlnet", "files?kind=adapter", "files?kind=vae"):
         assert "files" in studio.http.get(f"/api/v1/{path}").json()
+
+
+def test_a_hint_is_made_over_rest_and_found_again(studio: RunningStudio) -> None:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").save(buffer, "PNG")
+    image = studio.http.post("/api/v1/assets", content=buffer.getvalue()).json()["ref"]
+    asked = {"image": image, "preprocessor": "canny", "width": 64, "height": 64}
+    first = studio.http.post("/api/v1/hints", json=asked)
+    assert first.status_code == 200
+    again = studio.http.post("/api/v1/hints", json=asked).json()
+    assert again["cached"]
+    assert again["ref"] == first.json()["ref"]
+    assert studio.http.get(f"/api/v1/assets/{again['ref']}").headers["content-type"] == "image/png"
+    refused = studio.http.post("/api/v1/hints", json={**asked, "preprocessor": "softedge_hed"})
+    assert is_error(refused)
+    assert refused.json()["error"]["code"] == "annotator_missing"
 
 
 def test_styles_are_added_replaced_and_removed(studio: RunningStudio) -> None:
