@@ -106,7 +106,7 @@ _COMMANDS: dict[str, Callable[[Options], int]] = {
     "bench": _module("benchmarks"),
     "new-extension": _new_extension,
     "import-paths": _module("engine.cli.import_paths"),
-    "merge": _not_built_yet,
+    "merge": _module("engine.cli.merge"),
     "get": _not_built_yet,
 }
 
@@ -131,7 +131,7 @@ def _absolute(words: Sequence[str]) -> list[str]:
     made: list[str] = []
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if at and words[at - 1] in paths:
+        if (at and words[at - 1] in paths) or (word.endswith((".json", ".safetensors")) and os.path.isfile(word)):
             made.append(os.path.abspath(os.path.expanduser(word)))
         elif equals and name in paths:
             made.append(f"{name}={os.path.abspath(os.path.expanduser(value))}")

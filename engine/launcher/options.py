@@ -18,7 +18,7 @@ COMMANDS = {
     "bench": "run the benchmarks: bench [NAME] [--json FILE]",
     "new-extension": "write a working extension to start from: new-extension NAME",
     "import-paths": "use the model folders of another studio in place: import-paths FOLDER",
-    "merge": "merge adapters by a recipe (not built yet)",
+    "merge": "merge adapters or models by a recipe: merge RECIPE.json --out FILE",
     "get": "fetch a model (not built yet)",
 }
 

@@ -76,6 +76,9 @@ def rewritten(
     else:
         require_suffix(out)
         yield from _file(entry.path, "", out, change, metadata, replace, state)
+        settings = entry.path.with_suffix(".config")
+        if settings.is_dir() and not out.with_suffix(".config").exists():
+            shutil.copytree(settings, out.with_suffix(".config"))
         state.size_bytes = out.stat().st_size
 
 

@@ -109,7 +109,7 @@ def test_a_broken_config_is_one_sentence(became: list[list[str]], capsys: pytest
 # --- other commands ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["merge", "get"])
+@pytest.mark.parametrize("command", ["get"])
 def test_what_is_not_built_says_so(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run_launcher([command, "x"]) == 1
     assert (

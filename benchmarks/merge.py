@@ -1,0 +1,153 @@
+"""Three LoRAs of rank 32 and SD 1.5's size merged, beside peft's `add_weighted_adapter`; and SDXL's size for memory.
+
+Each run is a process of its own, so that its peak memory is its own. peft's time is that of its merge alone, with the
+model and the adapters loaded; Easel's is the whole run from files to a checked file, without starting Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Report, Row
+
+ROOT = Path(__file__).resolve().parents[1]
+RANK = 32
+WEIGHTS = (0.5, 0.3, 0.2)
+GIBIBYTE = 1024**3
+# The layers of benchmarks/adapter_files.py, as peft names them.
+CHANGED = re.compile(r".*(attn\d\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2)|proj_(in|out))$")
+
+Found = dict[str, dict[str, float]]
+
+
+def run() -> Report:
+    """Measure both, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        _child("write", folder, "sd1")
+        _child("write", folder, "sdxl")
+        ours = {method: _child("ours", folder, "sd1", method) for method in ("concat", "svd")}
+        theirs = {method: _child("peft", folder, "sd1", method) for method in ("cat", "svd")}
+        large = {method: _child("ours", folder, "sdxl", method) for method in ("concat", "svd")}
+    return Report("merge", tuple(_rows(ours, theirs, large)))
+
+
+def _rows(ours: Found, theirs: Found, large: Found) -> Iterator[Row]:
+    for mine, other, limit in (("concat", "cat", 0.3), ("svd", "svd", 0.1)):
+        yield Row(f"{mine}, Easel", ours[mine]["seconds"], "s")
+        yield Row(f"{other}, peft", theirs[other]["seconds"], "s")
+        yield Row(f"{mine}: Easel ÷ peft", ours[mine]["seconds"] / theirs[other]["seconds"], "×", limit=limit)
+        yield Row(f"{mine}: peak memory, Easel", ours[mine]["peak"] / GIBIBYTE, "GiB")
+        yield Row(f"{other}: peak memory, peft", theirs[other]["peak"] / GIBIBYTE, "GiB")
+        yield Row(f"{mine}: peak memory, Easel ÷ peft", ours[mine]["peak"] / theirs[other]["peak"], "×", limit=0.5)
+        yield Row(f"{mine}: difference from stacking (float16 file)", ours[mine]["parity"], "")
+    for method, found in large.items():
+        yield Row(f"SDXL, {method}", found["seconds"], "s")
+        yield Row(f"SDXL, {method}: peak memory", found["peak"] / GIBIBYTE, "GiB", limit=4.0)
+
+
+def _child(*arguments: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.merge", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+# --- in a process of its own ---------------------------------------------------------------------------------------
+
+
+def _main(task: str, folder: str, family: str, method: str = "") -> None:
+    from engine.loading.torchvision_guard import guard_torchvision
+
+    guard_torchvision()
+    files = [Path(folder) / f"{family}-{seed}.safetensors" for seed in range(3)]
+    if task == "write":
+        found = _write(files, family)
+    else:
+        found = _ours(files, family, method) if task == "ours" else _peft(files, method)
+    print(json.dumps(found))
+
+
+def _write(files: list[Path], family: str) -> dict[str, float]:
+    from benchmarks.adapter_files import write_peft_lora
+
+    for seed, file in enumerate(files):
+        write_peft_lora(file, _unet(family, meta=True), rank=RANK, seed=seed)
+    return {}
+
+
+def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
+    import time
+
+    from engine.families.families import family as family_of
+    from engine.merge.bases import targets_of_family
+    from engine.merge.files import RecipeFiles
+    from engine.merge.run import run as run_recipe
+    from engine.protocol.merge import AdapterTarget, MergeInput, MergeRecipe, Reduction
+
+    # The first use imports diffusers; a studio has done that long before.
+    targets_of_family(family_of(family))
+    inputs = tuple(MergeInput(name=file.stem, weight=weight) for file, weight in zip(files, WEIGHTS, strict=True))
+    target = AdapterTarget(reduction=Reduction(rank=RANK) if method == "svd" else None)
+    recipe = MergeRecipe(inputs=inputs, method=method, target=target)
+    began = time.perf_counter()
+    report = None
+    known = RecipeFiles({file.stem: file for file in files})
+    for progress in run_recipe(recipe, known, files[0].with_name(f"{family}-{method}.safetensors")):
+        report = progress.report
+    assert report is not None
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "peak": _peak(), "parity": report.parity or 0.0}
+
+
+def _peft(files: list[Path], method: str) -> dict[str, float]:
+    """The same layers and ranks with random weights; values do not change its time."""
+    import time
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=CHANGED.pattern, init_lora_weights="gaussian")
+    names = [file.stem.replace("-", "_") for file in files]
+    model = get_peft_model(_unet("sd1", meta=False), config, adapter_name=names[0])
+    for name in names[1:]:
+        model.add_adapter(name, config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    began = time.perf_counter()
+    merge = model.base_model.add_weighted_adapter
+    with torch.inference_mode():
+        merge(names, list(WEIGHTS), "merged", combination_type=method, svd_rank=RANK if method == "svd" else None)
+    return {"seconds": time.perf_counter() - began, "peak": _peak()}
+
+
+def _unet(family: str, *, meta: bool) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    from engine.families.families import family as family_of
+    from engine.loading.components import build
+
+    config = family_of(family).config("unet")
+    if meta:
+        return build("unet", config, family)
+    return UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
+
+
+def _peak() -> float:
+    """Bytes of the process's largest resident set; 0 where the system does not tell (only Linux does, as a file)."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0.0
+    line = next(each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
