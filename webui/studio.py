@@ -20,7 +20,7 @@ from webui.extension_loader import ExtensionScan, load_extensions
 from webui.gate import is_local
 from webui.guarded_build import build_apart
 from webui.host import TabContext, TabSpec
-from webui.tabs import adapters, extensions, history, merge, settings, txt2img
+from webui.tabs import adapters, extensions, history, memory, merge, settings, txt2img
 from webui.theme import studio_theme
 
 STATIC_DIR = Path(__file__).resolve().parent / "static"
@@ -29,7 +29,15 @@ EXTENSIONS_DIR = ROOT / "extensions"
 
 def core_tabs() -> list[TabSpec]:
     """The tabs that ship with Easel; a new one is a new file and a line here."""
-    return [txt2img.tab(), adapters.tab(), merge.tab(), history.tab(), extensions.tab(), settings.tab()]
+    return [
+        txt2img.tab(),
+        adapters.tab(),
+        merge.tab(),
+        history.tab(),
+        memory.tab(),
+        extensions.tab(),
+        settings.tab(),
+    ]
 
 
 def scan_extensions(config: Settings, *, safe_mode: bool = False, root: Path = EXTENSIONS_DIR) -> ExtensionScan:
@@ -111,5 +119,6 @@ def _head(config: Settings) -> str:
         '<link rel="stylesheet" href="/static/studio.css">'
         '<link rel="stylesheet" href="/static/adapters.css">'
         '<link rel="stylesheet" href="/static/merge.css">'
+        '<link rel="stylesheet" href="/static/memory.css">'
         '<script type="module" src="/static/studio.js"></script>'
     )

@@ -66,8 +66,9 @@ class MemoryView(Frozen):
     """Memory as the panel shows it.
 
     vram_*: of the GPU, as its driver says, 0 without one. engine_ram: private to the engine's process. pool_*: what the
-    pool holds and may hold where models compute; rest_*: in RAM beside it. level: what was asked for; effective_level:
-    what it comes to now. attention: kernels, best first. waiting: wishes that the worker has not seen yet.
+    pool holds and may hold where models compute; rest_*: in RAM beside it. pool_gb: the size that was asked
+    for in GB of 1024³ bytes, 0 chooses by itself. level: what was asked for; effective_level: what it comes to now.
+    attention: kernels, best first. waiting: wishes that the worker has not seen yet.
     """
 
     device: str = ""
@@ -78,6 +79,7 @@ class MemoryView(Frozen):
     engine_ram: int = 0
     pool_used: int = 0
     pool_limit: int = 0
+    pool_gb: float = 0.0
     rest_used: int = 0
     rest_limit: int = 0
     fragmentation: float = 0.0

@@ -133,10 +133,19 @@ class GenerationForm:
         return Reply(messages=({"kind": "submitted", "job": job.model_dump(mode="json", by_alias=True)},))
 
     async def tell_spec(self, data: Any, *rest: Any) -> Reply:
-        """Tell the page script the spec that the form makes; it answers the question numbered `data["ask"]`."""
-        values = rest[:-1]
-        spec = forms.spec_from_form(self._form(values), self._ext(values))
-        message = {"kind": "spec", "ask": (data or {}).get("ask"), "spec": spec.model_dump(mode="json", by_alias=True)}
+        """Tell the page script the spec that the form makes; it answers the question numbered `data["ask"]`.
+
+        A field that cannot be read raises; where `data["quiet"]` says that nobody asked, the answer is null instead.
+        """
+        values, asked = rest[:-1], data or {}
+        message: dict[str, Any] = {"kind": "spec", "ask": asked.get("ask"), "spec": None}
+        try:
+            spec = forms.spec_from_form(self._form(values), self._ext(values))
+        except SpecError:
+            if not asked.get("quiet"):
+                raise
+        else:
+            message["spec"] = spec.model_dump(mode="json", by_alias=True)
         return Reply(messages=(message,))
 
     async def recall(self, data: Any, *rest: Any) -> Reply:

@@ -19,6 +19,8 @@ LIVE_ELEMENTS: tuple[str, ...] = (
     "easel-adapters",
     "easel-glance",
     "easel-merge",
+    "easel-memory",
+    "easel-memory-hint",
 )
 
 

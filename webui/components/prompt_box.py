@@ -37,6 +37,7 @@ def prompt_box() -> PromptBox:
         elem_id="easel-negative",
     )
     generate = gr.Button("Generate", variant="primary", size="lg", elem_id="easel-generate")
+    live("easel-memory-hint", elem_id="easel-memory-hint-block")
     gr.HTML(
         html_template=(
             '<p class="easel-hint easel-keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> cancels</p>'

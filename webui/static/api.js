@@ -18,12 +18,13 @@ export async function signal(kind, data = null) {
 let asks = 0;
 const questions = new Map();
 
-// What the form asks for, as a spec; a field that cannot be read is told to the person, and nothing is answered.
-export function specOfForm() {
+// What the form asks for, as a spec; a field that cannot be read is told to the person, and nothing is answered. With
+// `quiet` nothing is told, and the answer is null.
+export function specOfForm({ quiet = false } = {}) {
   const number = ++asks;
   return new Promise((resolve) => {
     questions.set(number, resolve);
-    signal("spec", { ask: number });
+    signal("spec", { ask: number, quiet });
   });
 }
 
@@ -80,6 +81,11 @@ export const api = {
   cancelMerge: (merge, options) => ask("DELETE", `merges/${id(merge)}`, options),
   deleteMerged: (merge) => ask("DELETE", `merges/${id(merge)}/file`),
   editAdapter: (adapter, metadata, options) => ask("PATCH", `adapters/${id(adapter)}`, { body: metadata, ...options }),
+  getMemory: (options) => ask("GET", "memory", options),
+  forecastMemory: (body, options) => ask("POST", "memory/forecast", { body, ...options }),
+  releaseMemory: (body) => ask("POST", "memory/release", { body }),
+  pinMemory: (body) => ask("POST", "memory/pin", { body }),
+  setMemoryLevel: (body) => ask("POST", "memory/level", { body }),
   listModels: (options) => ask("GET", "models", options),
   deleteStack: (name) => ask("DELETE", "stacks", { params: { name } }),
 };

@@ -8,6 +8,7 @@ import { formChanged, watchDrops } from "./form.js";
 import "./glance.js";
 import "./history.js";
 import { live } from "./live.js";
+import "./memory_panel.js";
 import "./merge_studio.js";
 import { applyScaling, showTab } from "./pictures.js";
 import "./queue.js";
