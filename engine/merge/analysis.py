@@ -193,9 +193,7 @@ def _said(
     choices = [
         MergeChoice(
             kind=kind,
-            title=title
-            if kind != "auto" or recipe.target.reduction
-            else f"SVD at {AUTO.keep:.1%} energy where it pays",
+            title=_PAYS if kind == "auto" and recipe.target.reduction is None else title,
             size_bytes=int(tally.numbers[kind] * width * grown),
             error=relative(tally.lost2[kind], size),
             chosen=kind == ("auto" if recipe.target.reduction else recipe.target.kind),
