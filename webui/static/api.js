@@ -38,6 +38,8 @@ async function ask(method, path, { params = {}, body = null, quiet = false } = {
   const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const query = new URLSearchParams(given).toString();
   let answer;
+  // Views of jobs and merges have a field of that name too.
+  let failed = true;
   try {
     const response = await fetch(`/api/v1/${path}${query ? `?${query}` : ""}`, {
       method,
@@ -45,10 +47,11 @@ async function ask(method, path, { params = {}, body = null, quiet = false } = {
       body: body ? JSON.stringify(body) : null,
     });
     answer = await response.json();
+    failed = !response.ok;
   } catch {
     answer = { error: { code: "unreachable", message: "The studio does not answer.", hint: "Is it still running?" } };
   }
-  if (answer.error) {
+  if (failed) {
     if (!quiet) say(`${answer.error.message} ${answer.error.hint}`.trim(), { kind: "error" });
     throw Object.assign(new Error(answer.error.message), answer.error);
   }

@@ -1,10 +1,15 @@
 // The merge that is being put together: what the fields of the tab hold, and the recipe that they make.
 
+import { match } from "./match.js";
+import { shelf } from "./shelf.js";
+
 const METADATA = { title: "", author: "", description: "", license: "", usage_hint: "", trigger_words: "", tags: "", thumbnail: null };
 const LISTS = ["trigger_words", "tags"];
 const PLAIN = {
   task: "merge",
   method: "weighted_sum",
+  // The method has to be told how far.
+  reduces: false,
   options: { density: 0.5, majority: "total", seed: 0 },
   normalise: false,
   checkpointMethod: "weighted",
@@ -165,7 +170,7 @@ class Draft extends EventTarget {
   recipe() {
     const { task, layout } = this;
     const metadata = this.written();
-    const base = this.base || null;
+    const base = this.base || this.assumedBase();
     const text_encoders = this.textEncoders;
     const target = { kind: this.kind, reduction: this.reduction(), layout, dtype: this.dtype || "float16", text_encoders };
     const options = { ...this.options };
@@ -175,6 +180,12 @@ class Draft extends EventTarget {
     if (task === "extract") return { task, schema: 1, tuned: this.tuned, base: this.origin, kind: this.extractKind, reduction: this.reduction() ?? { rule: "rank", rank: 32 }, factor: this.factor, smallest: this.smallest, layout, dtype: target.dtype, text_encoders, metadata };
     if (task === "checkpoint") return { task, schema: 1, inputs: this.inputs(), method: this.checkpointMethod, normalise: this.checkpointNormalise, metadata };
     return { task: "convert", schema: 1, input: this.single, base, layout, dtype: this.dtype || null, text_encoders, metadata };
+  }
+
+  // Files that do not say what they are for are taken to be for the model of Text to image.
+  assumedBase() {
+    const names = ["resize", "convert"].includes(this.task) ? [this.single] : this.adapters.map((row) => row.name);
+    return names.some((name) => shelf.get(name)?.family === "") ? match.model : null;
   }
 
   // Take over a recipe; the engine checks it when it is previewed or run. Throws where it has no rows with weights.

@@ -27,7 +27,7 @@ const CHECKPOINT = {
 export class MergeMethodPart {
   constructor() {
     this.methods = [];
-    this.method = choice("Method", [["weighted_sum", "Weighted sum"]], (method) => draft.set({ method }));
+    this.method = choice("Method", [["weighted_sum", "Weighted sum"]], (method) => this.take(method));
     this.checkpoint = choice("Method", [["weighted", "Weighted average"], ["add_difference", "Add difference"]], (checkpointMethod) => draft.set({ checkpointMethod }));
     this.words = h("p", { class: "easel-merge-words" });
     this.advice = h("p", { class: "easel-hint" });
@@ -57,6 +57,12 @@ export class MergeMethodPart {
     const groups = [["Same as the stack", this.methods.filter((one) => one.exact)], ["Settles what the stack does not", this.methods.filter((one) => !one.exact)]];
     this.method.select.replaceChildren(...groups.filter(([, list]) => list.length).map(([label, list]) => h("optgroup", { label }, ...list.map((one) => h("option", { value: one.id, text: one.title })))));
     this.update();
+  }
+
+  // Some methods are nothing without a limit of the rank.
+  take(method) {
+    const reduces = this.methods.find((one) => one.id === method)?.needs_reduction ?? false;
+    draft.set({ method, reduces, ...(reduces && draft.rule === "none" ? { rule: method === "dynamic" ? "energy" : "rank" } : {}) });
   }
 
   get view() {

@@ -38,17 +38,17 @@ export function legend(names) {
 export function blockBars(blocks, names) {
   const [height, foot] = [120, 38];
   const count = Math.max(1, names.length);
-  const slot = Math.max(18, count * 6 + 6);
+  const slot = Math.max(29, count * 6 + 8);
   const width = blocks.length * slot;
   const most = Math.max(...blocks.flatMap((each) => each.norms), 1e-12);
   const bars = blocks.flatMap(({ block, norms }, at) => {
-    const thin = (slot - 6) / count;
+    const thin = Math.min(14, (slot - 8) / count);
     const label = s("text", { x: at * slot + slot / 2, y: height + 6, class: "easel-plot-name", transform: `rotate(90 ${at * slot + slot / 2} ${height + 6})` });
     label.textContent = block;
     return [
       ...norms.map((norm, place) => {
         const tall = Math.max(norm > 0 ? 1 : 0, (norm / most) * (height - 6));
-        return s("rect", { x: at * slot + 3 + place * thin, y: height - tall, width: Math.max(1, thin - 1), height: tall, rx: 1.5, "data-colour": place % COLOURS }, tip(`${names[place] ?? ""} in ${block}: ${norm.toPrecision(3)}`));
+        return s("rect", { x: at * slot + (slot - thin * count) / 2 + place * thin, y: height - tall, width: Math.max(1, thin - 1), height: tall, rx: 1.5, "data-colour": place % COLOURS }, tip(`${names[place] ?? ""} in ${block}: ${norm.toPrecision(3)}`));
       }),
       label,
     ];

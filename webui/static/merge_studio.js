@@ -16,6 +16,8 @@ import { TaskCards, taskOf } from "./merge_tasks.js";
 import { say } from "./say.js";
 import { shelf } from "./shelf.js";
 
+const NAME_TAKEN = ["merge_name_taken", "in_use"];
+
 class MergeStudio extends HTMLElement {
   connectedCallback() {
     if (!this.list) this.build();
@@ -42,9 +44,9 @@ class MergeStudio extends HTMLElement {
     this.none = h("p", { class: "easel-hint" });
     const desk = h(
       "form",
-      { class: "easel-merge-desk", onsubmit: (event) => this.submit(event) },
+      { class: "easel-merge-desk", novalidate: true, onsubmit: (event) => this.submit(event) },
       h("div", { class: "easel-merge-column" }, this.inputs.element, this.method.element, this.target.element, this.details.element),
-      h("div", { class: "easel-merge-column easel-merge-side" }, this.preview.element, h("section", { class: "easel-card easel-merge-part", "aria-label": "Run it" }, this.go, this.missing, this.fault)),
+      h("div", { class: "easel-merge-column easel-merge-side" }, this.preview.element, h("section", { class: "easel-card easel-merge-part easel-merge-run-it", "aria-label": "Run it" }, this.go, this.missing, this.fault)),
     );
     this.append(
       h("div", { class: "easel-toolbar" }, h("p", { class: "easel-lead easel-count", text: "New files out of adapters and checkpoints. What a file loses is a number that you see before it is written." }), ...recipeButtons(tool)),
@@ -120,7 +122,7 @@ class MergeStudio extends HTMLElement {
 
   failed(error) {
     const ways = [];
-    if (error.code === "merge_name_taken") ways.push(h("button", { type: "button", class: "easel-mini", text: "Replace that file", onclick: () => this.run(true) }), h("button", { type: "button", class: "easel-mini", text: "Choose another name", onclick: () => this.details.name.input.select() }));
+    if (NAME_TAKEN.includes(error.code)) ways.push(h("button", { type: "button", class: "easel-mini", text: "Replace that file", onclick: () => this.run(true) }), h("button", { type: "button", class: "easel-mini", text: "Choose another name", onclick: () => this.details.name.input.select() }));
     if (error.code === "merge_base_needed") ways.push(h("button", { type: "button", class: "easel-mini", text: "Choose the base model", onclick: () => this.target.askForBase() }));
     this.fault.replaceChildren(h("p", { text: `${error.message} ${error.hint ?? ""}`.trim() }), ...(ways.length ? [h("div", { class: "easel-mini-buttons" }, ...ways)] : []));
     this.fault.hidden = false;

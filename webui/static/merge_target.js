@@ -49,8 +49,9 @@ export class MergeTarget {
     this.fields = h("div", { class: "easel-merge-fields" }, ...Object.values(this.numbers).map((each) => each.element));
     this.heading = h("h3", { text: "What it becomes" });
     this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What it becomes" }, h("header", {}, this.heading), this.kind.element, this.extractKind.element, this.rule.element, this.words, this.fields, h("div", { class: "easel-merge-fields" }, this.layout.element, this.dtype.element), this.text.element, this.baseField);
-    for (const kind of ["task", "values"]) draft.addEventListener(kind, () => this.update());
+    for (const kind of ["task", "rows", "values"]) draft.addEventListener(kind, () => this.update());
     live.addEventListener("library", () => this.update());
+    live.addEventListener("form", () => this.update());
     this.update();
   }
 
@@ -63,7 +64,7 @@ export class MergeTarget {
     this.kind.element.hidden = shown !== "adapter";
     this.extractKind.element.hidden = shown !== "extract";
     this.rule.element.hidden = this.words.hidden = !reduces;
-    for (const option of this.rule.select.options) option.hidden = option.disabled = option.value === "none" && task !== "merge";
+    for (const option of this.rule.select.options) option.hidden = option.disabled = option.value === "none" && (task !== "merge" || draft.reduces);
     this.kind.show(draft.kind);
     this.extractKind.show(draft.extractKind);
     this.rule.show(rule);
@@ -81,7 +82,12 @@ export class MergeTarget {
     this.text.show(draft.textEncoders);
     this.baseField.hidden = shown === "extract";
     this.noBase.hidden = !draft.base;
-    knownModels().then((models) => this.base.show(draft.base, models.find((view) => view.id === draft.base)));
+    const assumed = shown === "extract" ? null : draft.assumedBase();
+    knownModels().then((models) => {
+      const titleOf = (id) => models.find((view) => view.id === id)?.title ?? id;
+      this.base.show(draft.base, models.find((view) => view.id === draft.base));
+      this.base.field.placeholder = assumed ? `${titleOf(assumed)} (as in Text to image)` : "only if it is asked for";
+    });
   }
 
   askForBase() {
