@@ -20,7 +20,7 @@ from webui.extension_loader import ExtensionScan, load_extensions
 from webui.gate import is_local
 from webui.guarded_build import build_apart
 from webui.host import TabContext, TabSpec
-from webui.tabs import adapters, extensions, history, memory, merge, settings, txt2img
+from webui.tabs import adapters, controlnet, extensions, history, memory, merge, settings, txt2img
 from webui.theme import studio_theme
 
 STATIC_DIR = Path(__file__).resolve().parent / "static"
@@ -32,6 +32,7 @@ def core_tabs() -> list[TabSpec]:
     return [
         txt2img.tab(),
         adapters.tab(),
+        controlnet.tab(),
         merge.tab(),
         history.tab(),
         memory.tab(),
@@ -118,6 +119,7 @@ def _head(config: Settings) -> str:
         f'<meta name="easel-theme" content="{config.ui.theme}">'
         '<link rel="stylesheet" href="/static/studio.css">'
         '<link rel="stylesheet" href="/static/adapters.css">'
+        '<link rel="stylesheet" href="/static/controls.css">'
         '<link rel="stylesheet" href="/static/merge.css">'
         '<link rel="stylesheet" href="/static/memory.css">'
         '<script type="module" src="/static/studio.js"></script>'

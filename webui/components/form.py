@@ -40,6 +40,7 @@ FIELDS: tuple[str, ...] = (
     "repeatable",
     "adapters",
     "conflicts",
+    "controls",
 )
 DEFAULT_FIELDS: tuple[str, ...] = (
     "width", "height", "upscale", "steps", "guidance", "sampler", "schedule", "clip_skip",
@@ -47,6 +48,8 @@ DEFAULT_FIELDS: tuple[str, ...] = (
 OUTPUT_FIELDS: tuple[str, ...] = ("format", "quality", "name_pattern")
 WHOLE_NUMBERS: tuple[str, ...] = ("steps", "width", "height", "seed", "count", "batch_size", "clip_skip", "quality")
 OWN_VAE = ""
+# Lists that the page script keeps as JSON text, and what a person calls them.
+LISTS: dict[str, str] = {"adapters": "adapter stack", "controls": "list of ControlNet units"}
 
 
 def spec_from_form(form: Mapping[str, Any], ext: Mapping[str, Any] | None = None) -> GenerationSpec:
@@ -58,7 +61,7 @@ def spec_from_form(form: Mapping[str, Any], ext: Mapping[str, Any] | None = None
     fields: dict[str, Any] = {}
     output: dict[str, Any] = {}
     for name in FIELDS:
-        value = _adapters(form.get(name)) if name == "adapters" else _clean(name, form.get(name))
+        value = _rows(name, form.get(name)) if name in LISTS else _clean(name, form.get(name))
         if value is None:
             continue
         if name in OUTPUT_FIELDS:
@@ -78,8 +81,8 @@ def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:
         value = getattr(spec.output if name in OUTPUT_FIELDS else spec, name)
         if name == "styles":
             value = list(value)
-        if name == "adapters":
-            value = json.dumps([ref.model_dump(mode="json") for ref in value], ensure_ascii=False)
+        if name in LISTS:
+            value = json.dumps([row.model_dump(mode="json") for row in value], ensure_ascii=False)
         if name == "seed" and value is not None:
             value = str(value)
         if value is not None:
@@ -155,8 +158,8 @@ def _clean(name: str, value: Any) -> Any:
     return value
 
 
-def _adapters(value: Any) -> list[Any] | None:
-    """The rows of the adapter stack, which the page script keeps as JSON text."""
+def _rows(name: str, value: Any) -> list[Any] | None:
+    """The rows of one of LISTS."""
     if not value:
         return None
     try:
@@ -164,7 +167,7 @@ def _adapters(value: Any) -> list[Any] | None:
     except ValueError:
         rows = None
     if not isinstance(rows, list):
-        raise SpecError("bad_request", "The adapter stack cannot be read.", "Reload the page and try again.")
+        raise SpecError("bad_request", f"The {LISTS[name]} cannot be read.", "Reload the page and try again.")
     return rows
 
 

@@ -18,6 +18,8 @@ LIVE_ELEMENTS: tuple[str, ...] = (
     "easel-stack",
     "easel-adapters",
     "easel-glance",
+    "easel-controls",
+    "easel-composition",
     "easel-merge",
     "easel-memory",
     "easel-memory-hint",

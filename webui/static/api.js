@@ -34,7 +34,7 @@ export function answerSpec({ ask: number, spec }) {
 }
 
 // A request to /api/v1; an error is shown (unless `quiet`) and thrown with its code.
-async function ask(method, path, { params = {}, body = null, quiet = false } = {}) {
+async function ask(method, path, { params = {}, body = null, file = null, quiet = false } = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const query = new URLSearchParams(given).toString();
   let answer;
@@ -43,8 +43,8 @@ async function ask(method, path, { params = {}, body = null, quiet = false } = {
   try {
     const response = await fetch(`/api/v1/${path}${query ? `?${query}` : ""}`, {
       method,
-      headers: body ? { "Content-Type": "application/json" } : {},
-      body: body ? JSON.stringify(body) : null,
+      headers: file ? { "Content-Type": file.type || "application/octet-stream" } : body ? { "Content-Type": "application/json" } : {},
+      body: file ?? (body ? JSON.stringify(body) : null),
     });
     answer = await response.json();
     failed = !response.ok;
@@ -90,5 +90,8 @@ export const api = {
   pinMemory: (body) => ask("POST", "memory/pin", { body }),
   setMemoryLevel: (body) => ask("POST", "memory/level", { body }),
   listModels: (options) => ask("GET", "models", options),
+  listControls: (params, options) => ask("GET", "controlnets", { params, ...options }),
+  makeHint: (body, options) => ask("POST", "hints", { body, ...options }),
+  putAsset: (file, options) => ask("POST", "assets", { file, ...options }),
   deleteStack: (name) => ask("DELETE", "stacks", { params: { name } }),
 };

@@ -45,7 +45,7 @@ export async function copyText(text, said) {
 }
 
 export function showTab(id) {
-  const name = { txt2img: "Text to image", adapters: "Adapters", merge: "Merge", history: "History", memory: "Memory" }[id];
+  const name = { txt2img: "Text to image", adapters: "Adapters", controlnet: "ControlNet", merge: "Merge", history: "History", memory: "Memory" }[id];
   const tab = [...document.querySelectorAll('#easel-tabs button[role="tab"]')].find(
     (button) => button.textContent.trim() === name,
   );

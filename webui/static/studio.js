@@ -4,6 +4,9 @@ import "./adapter_gallery.js";
 import { answerSpec, attachBridge, bridgeReady, signal } from "./api.js";
 import { applyTheme } from "./bar.js";
 import { completePrompts } from "./completion.js";
+import "./composition.js";
+import "./control_panel.js";
+import { units } from "./control_units.js";
 import { formChanged, watchDrops } from "./form.js";
 import "./glance.js";
 import "./history.js";
@@ -54,6 +57,8 @@ function receive(value) {
   for (const message of JSON.parse(value).messages) MESSAGES[message.kind]?.(message);
 }
 
+// Who keeps a hidden field of the form.
+const keeper = (name) => (name === "controls" ? units : stack);
 const visible = (element) => Boolean(element?.offsetParent);
 const generateButton = () => {
   const found = document.getElementById("easel-generate");
@@ -86,8 +91,8 @@ window.easel = {
   attachBridge,
   signal,
   say,
-  attachStack: (name, write, value) => stack.attach(name, write, value),
-  readStack: (name, value) => stack.read(name, value),
+  attachField: (name, write, value) => keeper(name).attach(name, write, value),
+  readField: (name, value) => keeper(name).read(name, value),
   seedOnStage: () => stage()?.seed() ?? null,
 };
 window.dispatchEvent(new Event("easel:ready"));

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from webui.components.adapter_stack import adapter_stack
+from webui.components.control_units import control_units
 from webui.components.generation_form import GenerationForm
 from webui.components.live import live
 from webui.components.model_picker import ModelPicker, model_picker
@@ -36,6 +37,7 @@ def build(context: TabContext) -> None:
             live("easel-queue", elem_id="easel-queue-block")
         with gr.Column(elem_id="easel-settings-area", elem_classes="easel-card"):
             stack = adapter_stack()
+            units = control_units()
             picker = model_picker()
             samplers = sampler_picker()
             size = size_picker()
@@ -48,6 +50,7 @@ def build(context: TabContext) -> None:
         **vars(seed),
         **vars(more),
         **vars(stack),
+        **vars(units),
         "prompt": box.prompt,
         "negative_prompt": box.negative_prompt,
         "model": picker.model,

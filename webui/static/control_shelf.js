@@ -1,0 +1,77 @@
+// What units are made of: ControlNets, and whether they fit the chosen model; types; preprocessors.
+
+import { api } from "./api.js";
+import { live } from "./live.js";
+import { settled } from "./timing.js";
+
+class ControlShelf extends EventTarget {
+  constructor() {
+    super();
+    this.controlnets = [];
+    this.types = [];
+    this.preprocessors = [];
+    this.model = null;
+    this.family = "";
+    this.state = "unasked";
+    this.fault = "";
+    this.turn = 0;
+    this.again = settled(() => this.load(), 120);
+    live.addEventListener("form", ({ detail }) => this.chose(detail));
+    live.addEventListener("library", () => this.again());
+    live.addEventListener("engine", () => live.connected && this.state !== "ready" && this.again());
+  }
+
+  chose({ model, family }) {
+    if (this.state === "ready" && (!model || model === this.model)) return;
+    this.model = model ?? this.model;
+    this.family = family ?? this.family;
+    this.again();
+  }
+
+  async load() {
+    const turn = ++this.turn;
+    try {
+      const { controlnets, types, preprocessors } = await api.listControls({ model: this.model }, { quiet: true });
+      if (turn !== this.turn) return;
+      Object.assign(this, { controlnets, types, preprocessors, state: "ready", fault: "" });
+    } catch (error) {
+      if (turn !== this.turn) return;
+      Object.assign(this, { state: "failed", fault: error.message });
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  get(name) {
+    return this.controlnets.find((view) => view.id === name) ?? this.controlnets.find((view) => name && [view.title, view.file].includes(name)) ?? null;
+  }
+
+  type(id) {
+    return this.types.find((type) => type.id === id) ?? null;
+  }
+
+  preprocessor(id) {
+    return this.preprocessors.find((each) => each.id === id) ?? null;
+  }
+
+  fitting(type = null) {
+    return this.controlnets.filter((view) => !view.problem && view.fits !== false && (type === null || view.type === type));
+  }
+
+  // What a unit takes over when this ControlNet is chosen for it; a drawing is a hint already.
+  start(view, row = null) {
+    const change = { model: view.id, weight: view.weight, type: null };
+    if (row?.drawn) return change;
+    return { ...change, preprocessor: this.usable(view), parameters: {} };
+  }
+
+  // The preprocessor that a ControlNet asks for, or another of its type whose files are here.
+  usable(view) {
+    const wanted = this.preprocessor(view.preprocessor);
+    if (wanted && !wanted.problem) return wanted.id;
+    const other = this.preprocessors.find((each) => !each.problem && each.types.includes(view.type));
+    return other?.id ?? wanted?.id ?? "none";
+  }
+}
+
+export const controls = new ControlShelf();
+export const controlTitle = (row) => controls.get(row.model)?.title || row.model || "No ControlNet chosen";
