@@ -1,7 +1,7 @@
 // <easel-glance>: the newest picture, small, where the stage is out of sight; and a button that makes the next.
 
 import { h, onceAFrame, pictureUrl } from "./dom.js";
-import { finished, live } from "./live.js";
+import { finished, live, paints } from "./live.js";
 import { stage } from "./stage.js";
 import { openViewer } from "./viewer.js";
 
@@ -26,10 +26,11 @@ class Glance extends HTMLElement {
   }
 
   draw() {
-    const running = live.active().find((job) => job.status === "running") ?? live.active()[0];
+    const active = live.active().filter(paints);
+    const running = active.find((job) => job.status === "running") ?? active[0];
     const preview = running ? [...(live.previews.get(running.id)?.values() ?? [])].at(-1) : null;
     const image = live.newestFirst().flatMap((job) => [...job.images].reverse()).find((one) => !live.deleted.has(one.id));
-    const failed = live.newestFirst()[0];
+    const failed = live.newestFirst().find(paints);
     const source = preview ?? (image ? pictureUrl(image) : "");
     if (this.source !== source) {
       this.source = source;

@@ -2,7 +2,7 @@
 
 import { api, signal } from "./api.js";
 import { h, onceAFrame, pictureUrl, seconds, thumbUrl, tool } from "./dom.js";
-import { finished, live } from "./live.js";
+import { finished, live, paints } from "./live.js";
 import { applyScaling, pictureTools, scaling } from "./pictures.js";
 import { openViewer } from "./viewer.js";
 
@@ -85,9 +85,10 @@ class Stage extends HTMLElement {
       if (job) return { job, index: this.chosen.index };
       this.chosen = null;
     }
-    const running = live.active().find((job) => job.status === "running") ?? live.active()[0];
+    const active = live.active().filter(paints);
+    const running = active.find((job) => job.status === "running") ?? active[0];
     if (running) return { job: running, index: this.firstOpen(running) };
-    const newest = live.newestFirst().find((job) => job.status === "failed" || imagesOf(job).length);
+    const newest = live.newestFirst().filter(paints).find((job) => job.status === "failed" || imagesOf(job).length);
     if (!newest) return null;
     const images = imagesOf(newest);
     return { job: newest, index: images.length ? images[images.length - 1].job_index : 0 };
@@ -220,7 +221,7 @@ class Stage extends HTMLElement {
   slots() {
     const slots = [];
     // What is being painted first, then what was made; what waits stands in the queue panel.
-    const jobs = live.newestFirst();
+    const jobs = live.newestFirst().filter(paints);
     for (const job of [...jobs.filter((one) => one.status === "running"), ...jobs.filter(finished)]) {
       const images = new Map(imagesOf(job).map((image) => [image.job_index, image]));
       const open = job.status === "running";

@@ -1,0 +1,171 @@
+"""The Merge tab in the browser: two starter adapters become one, compared, used and undone; recipes; fields."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.settings import ROOT
+from tests.browser.conftest import Studio, Visit
+
+KIT = {"Ink": "easel-ink", "Blob": "easel-blob"}
+
+
+@pytest.fixture
+def desk(visit: Visit) -> Visit:
+    """The Merge tab, with the starter model in the form."""
+    if not all((ROOT / "models" / "starter" / "loras" / f"{name}.safetensors").exists() for name in KIT.values()):
+        pytest.skip("The starter kit has no adapters here.")
+    visit.page.locator("#easel-model input").fill("Easel Starter")
+    visit.page.locator("#easel-model input").press("Enter")
+    visit.wait_for_values(model="Easel Starter")
+    visit.fill(prompt="", seed="7", steps="4")
+    visit.tab("Merge")
+    return visit
+
+
+def add(visit: Visit, title: str) -> None:
+    """Pick an adapter with the keyboard alone."""
+    field = visit.page.get_by_role("combobox", name="Add an adapter")
+    field.fill(title)
+    visit.page.locator(".easel-picker-list:not([hidden])").get_by_role("option").first.wait_for()
+    field.press("ArrowDown")
+    field.press("Enter")
+    row(visit, KIT[title]).wait_for()
+
+
+def row(visit: Visit, name: str) -> Any:
+    return visit.page.locator(f'.easel-merge-row[data-name="{name}"]')
+
+
+def names(visit: Visit) -> list[str]:
+    return visit.page.locator(".easel-merge-row").evaluate_all("rows => rows.map((row) => row.dataset.name)")  # type: ignore[no-any-return]
+
+
+def choose(visit: Visit, task: str) -> None:
+    visit.page.locator(f'.easel-merge-task[data-task="{task}"]').click()
+
+
+def test_two_starter_adapters_become_one(desk: Visit) -> None:
+    page = desk.page
+    go = page.locator(".easel-merge-go")
+    assert go.is_disabled()
+    add(desk, "Ink")
+    add(desk, "Blob")
+    row(desk, "easel-ink").get_by_label("Weight, as a number").fill("0.8")
+    row(desk, "easel-ink").get_by_label("Weight, as a number").press("Tab")
+    page.get_by_label("File name").fill("ink blobs")
+    page.get_by_role("button", name="Preview", exact=True).click()
+    shown = page.locator(":is(.easel-merge-analysis .easel-merge-facts-list, .easel-merge-analysis .easel-merge-fault)")
+    shown.first.wait_for()
+    desk.show("m1-preview")
+    if not page.locator(".easel-merge-analysis .easel-merge-fault").count():
+        assert page.locator(".easel-merge-analysis svg rect").count() > 2
+    go.click()
+    run = page.locator(".easel-merge-run").first
+    page.locator(".easel-merge-run[data-status=done]").first.wait_for()
+    assert "ink blobs" in run.text_content()
+    desk.until(lambda: "ink blobs" in {each["id"] for each in desk.studio.get("/api/v1/adapters")["adapters"]})
+
+    run.get_by_role("button", name="Compare with the stack").click()
+    page.get_by_label("Prompt of the comparison").fill("ink style, a castle")
+    run.get_by_role("button", name="Paint both").click()
+    words = run.locator(".easel-merge-compare .easel-hint")
+    page.wait_for_function("/apart|same/.test(document.querySelector('.easel-merge-compare .easel-hint').textContent)")
+    desk.show("m2-compared")
+    seeds = {job["images"][0]["seed"] for job in desk.studio.jobs()[:2]}
+    assert seeds == {7}
+    told = words.text_content()
+    assert "same" in told or float(told.split("·")[1].split("dB")[0]) > 30, told
+
+    run.get_by_role("button", name="Use it").click()
+    stacked = page.evaluate("import('/static/stack.js').then((module) => module.stack.rows.map((row) => row.name))")
+    assert "ink blobs" in stacked
+
+    # The name is there now: it is asked about, nothing is overwritten.
+    go.click()
+    page.locator(".easel-merge-run-it").get_by_role("button", name="Replace that file").wait_for()
+    run.get_by_role("button", name="Delete the file…").click()
+    run.get_by_role("button", name="Really delete it").click()
+    run.get_by_text("undone").wait_for()
+    assert "ink blobs" not in {each["id"] for each in desk.studio.get("/api/v1/adapters?refresh=true")["adapters"]}
+    # Asking for a name that exists is answered with a refusal, which Chromium writes to the console.
+    desk.faults = [fault for fault in desk.faults if "409" not in fault and "422" not in fault]
+
+
+def test_a_recipe_is_saved_loaded_and_put_in_order(desk: Visit, tmp_path: Path) -> None:
+    page = desk.page
+    add(desk, "Ink")
+    add(desk, "Blob")
+    row(desk, "easel-ink").get_by_role("slider", name="Weight").press("ArrowLeft")
+    row(desk, "easel-blob").locator(".easel-grip").press("ArrowUp")
+    assert names(desk) == ["easel-blob", "easel-ink"]
+    page.get_by_label("Method").first.select_option("ties")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save the recipe").first.click()
+    saved = tmp_path / "mine.recipe.json"
+    waiting.value.save_as(saved)
+    recipe = json.loads(saved.read_text())
+    assert [each["name"] for each in recipe["inputs"]] == ["easel-blob", "easel-ink"]
+    assert (recipe["inputs"][1]["weight"], recipe["method"], recipe["target"]["layout"]) == (0.95, "ties", "kohya")
+
+    page.reload()
+    desk.attached(page)
+    desk.tab("Merge")
+    assert names(desk) == []
+    page.get_by_label("Recipe file").set_input_files(saved)
+    row(desk, "easel-ink").wait_for()
+    assert names(desk) == ["easel-blob", "easel-ink"]
+    assert page.get_by_label("Method").first.input_value() == "ties"
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"task": "cook"}')
+    page.get_by_label("Recipe file").set_input_files(bad)
+    page.get_by_text("This is no merge recipe").wait_for()
+    assert names(desk) == ["easel-blob", "easel-ink"]
+
+
+def test_each_task_asks_for_what_it_needs(desk: Visit) -> None:
+    page = desk.page
+    asked = {
+        "bake": "Choose the checkpoint.",
+        "extract": "Choose both checkpoints.",
+        "checkpoint": "Choose at least two checkpoints.",
+        "resize": "Choose an adapter.",
+        "convert": "Choose an adapter.",
+        "edit": "Choose an adapter.",
+    }
+    for task, words in asked.items():
+        choose(desk, task)
+        assert page.locator(".easel-merge-run-it").get_by_text(words).is_visible(), task
+        desk.show(f"m3-{task}")
+    field = page.get_by_role("combobox", name="Adapter", exact=True)
+    field.fill("Ink")
+    page.locator(".easel-picker-list:not([hidden])").get_by_role("option").first.click()
+    page.wait_for_function(
+        "document.querySelector('[aria-label=\"Name and details\"] input[placeholder]').value !== ''"
+    )
+    title = page.get_by_label("Title")
+    page.wait_for_function("[...document.querySelectorAll('easel-merge input')].some((one) => one.value === 'Ink')")
+    assert title.input_value() == "Ink"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_width(chromium: Any, studio: Studio, scheme: str) -> None:
+    phone = Visit(
+        chromium, studio, viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True, has_touch=True
+    )
+    page = phone.page
+    phone.tab("Merge")
+    page.get_by_role("combobox", name="Add an adapter").fill("ink")
+    page.locator(".easel-picker-list:not([hidden])").get_by_role("option").first.tap()
+    page.locator(".easel-merge-row").first.wait_for()
+    for task in ("merge", "bake", "extract", "checkpoint", "resize", "convert", "edit"):
+        choose(phone, task)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, task
+    choose(phone, "merge")
+    phone.show(f"m4-phone-{scheme}")
+    phone.context.close()
+    assert (phone.foreign, phone.faults) == ([], [])
