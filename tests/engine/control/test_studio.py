@@ -31,6 +31,7 @@ from engine.protocol.commands import (
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import ControlUnit, GenerationSpec
 from engine.server.local import LocalEngineClient
+from tests.support.annotator_files import write_annotator
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_models import write_single_controlnet, write_tiny_controlnet, write_tiny_sdxl
 
@@ -298,6 +299,25 @@ def test_odd_pictures_are_understood(play: Play, data: Path) -> None:
             assert min(hint.width, hint.height) == 64
             unit = ControlUnit(model="canny", image=ref.ref, preprocessor="scribble_edges")
             await made(client, spec_of(unit, steps=1))
+
+    play(scenario)
+
+
+def test_a_preprocessor_with_weights_beside_a_running_job(play: Play, data: Path) -> None:
+    async def scenario(client: EngineClient) -> None:
+        image = await kept(client)
+        write_annotator("table5_pidinet.pth", data / "models" / "annotators")
+        job = await client.call(SubmitJob(spec=spec_of(steps=150)))
+        hint = await client.call(PreviewHint(image=image, preprocessor="softedge_pidinet", width=64, height=64))
+        assert not hint.cached
+        unit = ControlUnit(model="canny", image=image, preprocessor="softedge_pidinet", weight=0.5)
+        await made(client, spec_of(unit))
+        again = await client.call(PreviewHint(image=image, preprocessor="softedge_pidinet", width=64, height=64))
+        assert again.cached
+        while job.status in ("queued", "running"):
+            await asyncio.sleep(0.05)
+            job = await client.call(GetJob(job_id=job.id))
+        assert job.error is None
 
     play(scenario)
 
