@@ -103,21 +103,27 @@ class Gallery:
         return rows
 
     def controls(self) -> list[Row]:
-        """Hint, then the picture at 0, 0.5 and 1, then the same hint with the other styles and another thing."""
+        """Hint, then the picture at 0, 0.5 and 1, then the same hint with the base's styles, and in blue.
+
+        The hints come from the adapters' sets where there are some: pictures that no ControlNet has seen.
+        """
         rows: list[Row] = []
-        sets = load_sets(self.recipe, self.folder, self.recipe.data.sets)
+        keys = self.recipe.data.sets
+        sets = load_sets(self.recipe, self.folder, self.adapters.sets() or keys)
         for net in self.adapters.controlnets:
             place = self.model / "controlnet" / net.name
             if not (place / "config.json").exists():
                 continue
             joined = with_control(self.pipeline, load_control(place))
-            for number, slug in enumerate(self.slugs[:5]):
-                key = list(sets)[number % len(sets)]
-                cutout = sets[key].find(slug)
-                if cutout is None:
+            for number, slug in enumerate(self.slugs[:6]):
+                key = keys[number % len(keys)]
+                found = [drawn.find(slug) for drawn in sets.values()]
+                known = [cutout for cutout in found if cutout is not None]
+                if not known:
                     continue
+                cutout = known[number % len(known)]
                 hint = Image.fromarray(hint_of(net.hint, on_background(cutout, BACKGROUNDS["white"])))
-                styles = [SETS[each].styles[0] for each in sets]
+                styles = [SETS[each].styles[0] for each in keys]
                 mine = self._prompts(SETS[key].styles[0], [slug])
                 cells = [np.asarray(hint), self._draw(mine)[0]]
                 cells += [self._draw(mine, joined, hint, strength)[0] for strength in (0.5, 1.0)]

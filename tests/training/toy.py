@@ -153,6 +153,7 @@ course = { steps = 4, batch = 4, rate = 1e-3 }
 name = "toy-scribble"
 title = "Toy scribble"
 hint = "scribble"
+begin = "toy-canny"
 course = { steps = 2, batch = 4, rate = 1e-3 }
 
 [evaluation]

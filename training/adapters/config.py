@@ -67,13 +67,17 @@ class EmbeddingConfig:
 
 @dataclass(frozen=True)
 class ControlNetConfig:
-    """One ControlNet folder. `no_caption`: the share of samples where only the hint tells what is there."""
+    """One ControlNet folder. `no_caption`: the share of samples where only the hint tells what is there.
+
+    `begin`: the name of another ControlNet of the file, already trained, to begin as; "" begins as the base.
+    """
 
     name: str
     title: str
     hint: str
     course: Course
-    no_caption: float = 0.3
+    no_caption: float = 0.5
+    begin: str = ""
     description: str = ""
 
 

@@ -68,14 +68,18 @@ def list_variants(config: DataConfig, concepts: Concepts, sets: dict[str, Pictur
 
 def draw_variant(variant: Variant, sets: dict[str, Pictures]) -> np.ndarray:
     """(H, W, 3) uint8."""
+    picture = on_background(cut_variant(variant, sets), BACKGROUNDS[variant.background or "white"])
+    return picture[:, ::-1] if variant.flipped else picture
+
+
+def cut_variant(variant: Variant, sets: dict[str, Pictures]) -> np.ndarray:
+    """(H, W, 4) uint8: the thing or things without background, not yet flipped."""
     cutouts = []
     for slug in variant.slugs:
         cutout = sets[variant.key].find(slug)
         assert cutout is not None, slug
         cutouts.append(recolour(cutout, variant.colour) if variant.colour else cutout)
-    whole = side_by_side(*cutouts) if len(cutouts) == 2 else cutouts[0]
-    picture = on_background(whole, BACKGROUNDS[variant.background or "white"])
-    return picture[:, ::-1] if variant.flipped else picture
+    return side_by_side(*cutouts) if len(cutouts) == 2 else cutouts[0]
 
 
 def scene_of(variant: Variant, concepts: Concepts, style: bool, rng: np.random.Generator) -> Scene:

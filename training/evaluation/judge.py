@@ -20,8 +20,11 @@ from training.autoencoder import to_tensor
 from training.config import Recipe
 from training.data.compose import BACKGROUNDS, on_background
 from training.data.concepts import Concepts
+from training.data.moves import Moves, move, on_grounds, premultiplied
 from training.data.pictures import Pictures
 from training.device import Device
+
+MOVES = Moves(turn=0.12, shift=0.08, shrink=(0.92, 1.45))
 
 
 class JudgeNet(nn.Module):
@@ -169,24 +172,13 @@ def _collect(config: ClassifierConfig, seed: int, slugs: list[str], sets: dict[s
             held.append(bool(rng.random() < config.held_out))
     if all(held):
         held[0] = False
-    rgba = torch.from_numpy(np.stack(raw)).permute(0, 3, 1, 2).float() / 255
-    rgba[:, :3] *= rgba[:, 3:]
-    return _Cutouts(rgba, torch.tensor(things), torch.tensor(styles), torch.tensor(held), raw)
+    return _Cutouts(premultiplied(raw), torch.tensor(things), torch.tensor(styles), torch.tensor(held), raw)
 
 
 def _vary(rgba: torch.Tensor, ground: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Cut-outs (B, 4, H, W) turned, moved, scaled, mirrored, a little blurred and brightened, on `ground` (B, 3)."""
     count = len(rgba)
-    turn = torch.from_numpy(rng.normal(0, 0.12, count)).float()
-    scale = torch.from_numpy(rng.uniform(0.92, 1.25, count)).float()
-    mirror = torch.from_numpy(np.where(rng.random(count) < 0.5, -1.0, 1.0)).float()
-    move = torch.from_numpy(rng.normal(0, 0.05, (count, 2))).float()
-    cos, sin = turn.cos() * scale, turn.sin() * scale
-    matrix = torch.stack([torch.stack([cos * mirror, -sin, move[:, 0]], 1),
-                          torch.stack([sin * mirror, cos, move[:, 1]], 1)], 1)  # fmt: skip
-    grid = F.affine_grid(matrix, list(rgba.shape), align_corners=False)
-    moved = F.grid_sample(rgba, grid, align_corners=False)
-    made = moved[:, :3] + (1 - moved[:, 3:]) * ground[:, :, None, None]
+    made = on_grounds(move(rgba, MOVES, rng), ground)
     blur = torch.from_numpy(rng.uniform(0, 0.8, (count, 1, 1, 1))).float()
     soft = F.avg_pool2d(F.pad(made, (1, 1, 1, 1), mode="replicate"), 3, 1)
     made = made + blur * (soft - made)

@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from training.adapters.config import EvaluationConfig
+from training.adapters.controlnet import move_variants
 from training.adapters.hints import hint_of, line_agreement, lines_of
 from training.adapters.metadata import trigger_of
 from training.captions import Scene, Subject, plain_caption
 from training.config import Recipe
-from training.data.compose import BACKGROUNDS, on_background
 from training.data.concepts import Concepts
 from training.data.pictures import Pictures
 from training.data.sets import SETS
+from training.data.variants import Variant
 from training.evaluation.colours import colour_prompts, is_colour
 from training.evaluation.drawing import draw_with, with_control
 from training.evaluation.judge import Judge
@@ -136,14 +137,16 @@ def measure_stack(bench: Bench, first: tuple[str, Deltas], second: tuple[str, De
 
 
 def measure_control(bench: Bench, kind: str, control: Any) -> dict[str, float]:
-    """Hints from real pictures of the base's sets: how well do the drawn lines keep to them, at rising strengths?
+    """Hints from the base's pictures, most of them moved and turned, so that the caption alone does not tell the
+    lines: how well do the drawn lines keep to them, at rising strengths?
 
     `ceiling`: the same agreement for the real pictures after the autoencoder, which nothing drawn can pass.
     """
     keys, rng = bench.recipe.data.sets, np.random.default_rng([bench.recipe.seed, 51])
     pairs = [(key, slug) for slug in bench.concepts.words for key in keys]
     labels = [pairs[row] for row in rng.permutation(len(pairs))[: bench.config.control]]
-    real = [on_background(_cutout(bench, label), BACKGROUNDS["white"]) for label in labels]
+    variants = [Variant(key, (slug,), "", "", False) for key, slug in labels]
+    real = list(move_variants(variants, {key: bench.learnt[key] for key in keys}, rng))
     wanted = [lines_of(kind, picture) for picture in real]
     hints = [Image.fromarray(hint_of(kind, picture)) for picture in real]
     prompts = bench.prompts(labels, first_style)
@@ -161,12 +164,6 @@ def measure_control(bench: Bench, kind: str, control: Any) -> dict[str, float]:
     finally:
         bench.pipeline = plain
     return numbers
-
-
-def _cutout(bench: Bench, label: Label) -> np.ndarray:
-    found = bench.learnt[label[0]].find(label[1])
-    assert found is not None, label
-    return found
 
 
 @torch.no_grad()
