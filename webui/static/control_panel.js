@@ -132,7 +132,12 @@ class ControlPanel extends HTMLElement {
         : "A unit makes pictures follow a drawing, outlines, depth or a pose. Its files lie in models/controlnet; the starter model brings its own.";
     if (this.said === words) return;
     this.said = words;
-    this.empty.replaceChildren(h("p", { class: "easel-hint", text: words }));
+    const ways = h("div", { class: "easel-buttons" }, tool("brush", "Draw a scribble", () => this.start((row) => row.wells.draw()), { wide: true }), tool("picture", "Take a picture of the history", () => this.start((row) => row.wells.chooseOld()), { wide: true }));
+    this.empty.replaceChildren(h("p", { class: "easel-hint", text: words }), none || unfit ? "" : ways);
+  }
+
+  start(act) {
+    act(this.rows.get(this.addUnit().key));
   }
 
   // The first ControlNet that fits and is not in use yet.

@@ -32,7 +32,7 @@ export class ControlRow {
       "li",
       { class: "easel-adapter easel-unit", "data-key": row.key, "data-colour": row.colour, onpaste: (event) => this.paste(event) },
       h("div", { class: "easel-row-head" }, this.grip, this.number, this.title, this.on, buttons),
-      h("div", { class: "easel-unit-body" }, h("div", { class: "easel-unit-fields" }, this.wells.element, this.preprocessor.element), h("div", { class: "easel-unit-fields" }, this.choice.element, this.weight.element, this.window.element, this.details.element)),
+      h("div", { class: "easel-unit-body" }, h("div", { class: "easel-unit-fields" }, this.wells.element, this.preprocessor.element), h("div", { class: "easel-unit-fields" }, this.choice.element, this.weight.element, this.window.element), this.details.element),
     );
     if (this.details.used) this.turnMore();
     this.update();

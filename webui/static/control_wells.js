@@ -30,7 +30,7 @@ export class ControlWells {
     const tools = h(
       "div",
       { class: "easel-well-tools" },
-      tool("picture", "Take a picture of the history", () => choosePicture((image) => keepFinished(image).then((ref) => this.put(ref)))),
+      tool("picture", "Take a picture of the history", () => this.chooseOld()),
       tool("brush", "Draw it", () => this.draw()),
       (this.empty = tool("close", "Take the picture out", () => units.set(row.key, { image: "", drawn: false }))),
     );
@@ -54,6 +54,10 @@ export class ControlWells {
       event.preventDefault();
       this.take(file);
     });
+  }
+
+  chooseOld() {
+    choosePicture((image) => keepFinished(image).then((ref) => this.put(ref)));
   }
 
   async take(file) {
