@@ -82,7 +82,9 @@ def run_extract(
             raise MergeError(
                 "merge_nothing_left", "The two models have equal weights, so there is nothing to extract.", ""
             )
-        hashes = [(entry.view.title, model_hash(entry), {}) for entry in (tuned, base)]
+        hashes: list[tuple[str, str, dict[str, str]]] = [
+            (entry.view.title, model_hash(entry), {}) for entry in (tuned, base)
+        ]
         metadata = adapter_metadata(
             name=out.stem,
             family=family,

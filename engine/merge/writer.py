@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,13 +71,12 @@ class StreamWriter:
                 f"{self._what} would hold values in “{name}” that are no numbers, or that its precision cannot hold.",
                 "Lower the weights, or write bfloat16 or float32.",
             )
-        data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+        data = bytes_of(tensor)
         size = tensor.numel() * tensor.element_size()
         width = tensor.element_size()
         assert self._place % width == 0, "tensors of wider types come first"
-        view = memoryview(data)
-        self._digest.update(view)
-        self._write(view)
+        self._digest.update(data)
+        self._write(data)
         self._entries[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -113,6 +113,14 @@ class StreamWriter:
             self._file.write(data)
         except OSError as error:
             raise storage_error(error, self._what) from error
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The tensor's bytes as a file has them, little-endian; no copy where it is contiguous."""
+    if not tensor.numel():
+        return memoryview(b"")
+    flat: np.ndarray[Any, np.dtype[np.uint8]] = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(flat)
 
 
 def is_finite(tensor: Tensor) -> bool:
