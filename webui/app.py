@@ -29,6 +29,7 @@ from webui.api import (
     jobs,
     library,
     machine,
+    memory,
     merge,
     openapi,
     pictures,
@@ -50,9 +51,14 @@ _BODIES = (
     adapters.SuggestRequest,
     controls.HintBody,
     library.TokenRequest,
+    memory.ForecastRequest,
+    memory.LevelRequest,
+    memory.PinRequest,
+    memory.ReleaseRequest,
     merge.MergeRequest,
     merge.MergePreviewRequest,
     FileMetadata,
+    history.Enlarge,
     history.ImageIds,
     history.Mark,
 )
@@ -81,7 +87,21 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.web = context
     app.state.thumbs = Thumbs(context.settings.state_dir / "thumbs")
     add_failures(app)
-    for module in (jobs, events, adapters, controls, library, history, assets, pictures, machine, merge, seed, openapi):
+    for module in (
+        jobs,
+        events,
+        adapters,
+        controls,
+        library,
+        history,
+        assets,
+        pictures,
+        machine,
+        memory,
+        merge,
+        seed,
+        openapi,
+    ):
         app.include_router(module.router)
     app.router.routes.append(OwnFiles(STATIC_DIR))
     documents: dict[str, Any] = {}

@@ -45,6 +45,7 @@ class ModelSizes:
         latent_scale: pixels a latent's side. tile_pixels: pixels of a tile when decoding in tiles.
         vae_wide: the VAE computes in float32 where 16 bits would be float16.
         largest_layer: of the UNet, as a share of its weights.
+        tiles: whether the VAE can decode in tiles.
     """
 
     title: str
@@ -56,6 +57,7 @@ class ModelSizes:
     tile_pixels: int = 512 * 512
     vae_wide: bool = False
     largest_layer: float = 0.02
+    tiles: bool = True
 
     def nbytes(self, part: str, dtype: str) -> int:
         """Bytes of a part's weights in a number format; 0 for a part that the model does not have."""
@@ -93,6 +95,7 @@ def sizes_of(entry: ModelEntry, vae: VaeEntry | None = None) -> ModelSizes:
             tile_pixels=min(side * side, _MEGAPIXEL),
             vae_wide=bool(vae_config.get("force_upcast")),
             largest_layer=largest,
+            tiles=vae_config.get("_class_name") != "AutoencoderTiny" or len(vae_config["block_out_channels"]) == 4,
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ModelFileError(

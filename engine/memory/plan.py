@@ -290,7 +290,7 @@ class Planner:
         together = 1 if config.enable_vae_slicing else min(work.pictures, config.vae_decode_chunk_size)
         canvas = 3 * pixels * wide * work.pictures
         tile = min(model.tile_pixels, config.vae_tile_size**2 or model.tile_pixels)
-        if config.enable_vae_tiling and pixels > tile:
+        if config.enable_vae_tiling and model.tiles and pixels > tile:
             # Decoded tiles are kept until they are joined, which takes the picture twice more.
             return model.vae_units * tile * together * wide + 3 * canvas
         return model.vae_units * pixels * together * wide + canvas

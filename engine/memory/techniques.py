@@ -19,6 +19,8 @@ from engine.memory.quantize import QuantizationEngine
 from engine.memory.technique import DENOISERS, TEXT_PARTS, Applied, Machine, Modules, Technique, those
 
 _LAYERWISE = "layerwise_casting"
+# The side of a tile of VAEs that do not say their own.
+_TILE = 512
 
 
 class ChannelsLast:
@@ -124,13 +126,16 @@ class VaeTiling:
     def apply(self, modules: Modules, machine: Machine, config: MemoryOptimizationConfig) -> Applied:
         """See `Technique`."""
         vae = modules.get("vae")
+        if not tiles_fit(vae):
+            return Applied(self.name, False, "this small VAE cannot decode in tiles, and needs little memory without")
         _tile_side(vae, config.vae_tile_size)
         return _switch(self.name, vae, "enable_tiling")
 
     def remove(self, modules: Modules, machine: Machine) -> Applied:
         """See `Technique`."""
         vae = modules.get("vae")
-        _tile_side(vae, 0)
+        if tiles_fit(vae):
+            _tile_side(vae, 0)
         return _switch(self.name, vae, "disable_tiling")
 
     def saving(self) -> str:
@@ -208,11 +213,17 @@ def _chunkable(modules: Modules) -> Iterable[Any]:
         yield from (block for block in module.modules() if hasattr(block, "set_chunk_feed_forward"))
 
 
+def tiles_fit(vae: Any) -> bool:
+    """Whether the VAE's own tiles join: AutoencoderTiny of diffusers 0.42 takes every tile to be enlarged 8 times."""
+    assumed = getattr(vae, "spatial_scale_factor", None)
+    return assumed is None or assumed == 2 ** (len(vae.config.block_out_channels) - 1)
+
+
 def _tile_side(vae: Any, side: int) -> None:
     """Set the side of a decoder's tiles in pixels; 0 is the VAE's own."""
     if not hasattr(vae, "tile_latent_min_size"):
         return
-    sample = vae.config.sample_size
+    sample = getattr(vae.config, "sample_size", None) or _TILE
     own = int(sample[0] if isinstance(sample, list | tuple) else sample)
     chosen = min(own, side) if side else own
     vae.tile_sample_min_size = chosen

@@ -70,3 +70,13 @@ def test_a_decode_takes_what_is_predicted(height, width, pictures):
     measured = activation_peak(vae, lambda: vae.decode(latents, return_dict=False))
     predicted = vae_units(config) * height * width * 64 * pictures * 2
     assert 0.99 * measured <= predicted <= 1.05 * measured
+
+
+def test_a_small_decode_too():
+    from diffusers import AutoencoderTiny
+
+    with init_empty_weights(include_buffers=True):
+        vae = AutoencoderTiny().to(torch.bfloat16).eval()
+    latents = _meta(1, 4, 32, 32)
+    measured = activation_peak(vae, lambda: vae.decode(latents, return_dict=False))
+    assert 0.99 * measured <= vae_units(vae.config) * 256 * 256 * 2 <= 1.05 * measured

@@ -161,3 +161,21 @@ def test_every_named_technique_exists(level, device):
     assert all(TECHNIQUES[name].saving() for name in config.techniques)
     moving = [name for name in config.techniques if name.endswith("_offload")]
     assert len(moving) == (1 if device == "cuda" and level is not OptimizationLevel.NONE else 0)
+
+
+def test_a_small_vae_that_cannot_tile_is_left_alone():
+    from diffusers import AutoencoderTiny
+
+    widths = (8, 8, 8)
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+    )
+    machine, config = Machine(CPU, torch.device("cpu")), MemoryOptimizationConfig()
+    applied = TECHNIQUES["vae_tiling"].apply({"vae": vae}, machine, config)
+    assert not applied.done
+    assert not vae.use_tiling
+    assert TECHNIQUES["vae_slicing"].apply({"vae": vae}, machine, config).done
+    assert vae.decode(torch.zeros(2, 4, 80, 80)).sample.shape == (2, 3, 320, 320)
