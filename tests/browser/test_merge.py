@@ -82,8 +82,9 @@ def test_two_starter_adapters_become_one(desk: Visit) -> None:
     assert "same" in told or float(told.split("·")[1].split("dB")[0]) > 30, told
 
     run.get_by_role("button", name="Use it").click()
-    stacked = page.evaluate("import('/static/stack.js').then((module) => module.stack.rows.map((row) => row.name))")
-    assert "ink blobs" in stacked
+    page.wait_for_function(
+        "import('/static/stack.js').then((module) => module.stack.rows.some((row) => row.name === 'ink blobs'))"
+    )
 
     # The name is there now: it is asked about, nothing is overwritten.
     go.click()

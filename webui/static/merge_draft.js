@@ -1,7 +1,9 @@
 // The merge that is being put together: what the fields of the tab hold, and the recipe that they make.
 
 import { match } from "./match.js";
+import { say } from "./say.js";
 import { shelf } from "./shelf.js";
+import { stack } from "./stack.js";
 
 const METADATA = { title: "", author: "", description: "", license: "", usage_hint: "", trigger_words: "", tags: "", thumbnail: null };
 const LISTS = ["trigger_words", "tags"];
@@ -127,9 +129,15 @@ class Draft extends EventTarget {
     };
   }
 
+  // Take over the stack; answers what brings back the rows before.
   fromStack(refs) {
+    const before = this.adapters;
     this.adapters = refs.map((ref) => this.row({ name: ref.name, weight: ref.unet_weight, text_weight: ref.text_weight ?? null, blocks: ref.blocks ?? [] }));
     this.tell("rows");
+    return () => {
+      this.adapters = before;
+      this.tell("rows");
+    };
   }
 
   // What is missing before this can be asked for; "" where nothing is.
@@ -237,3 +245,9 @@ class Draft extends EventTarget {
 }
 
 export const draft = new Draft();
+
+export function takeStack() {
+  const had = draft.adapters.length;
+  const undo = draft.fromStack(stack.active());
+  if (had) say("The stack stands where the other rows were.", { action: "Undo", onAction: undo });
+}

@@ -1,7 +1,7 @@
 // What goes in: rows of adapters or checkpoints, or the single fields of a task.
 
 import { h, tool } from "./dom.js";
-import { draft } from "./merge_draft.js";
+import { draft, takeStack } from "./merge_draft.js";
 import { forgetModels, knownModels, Picker } from "./merge_picker.js";
 import { MergeRow } from "./merge_row.js";
 import { live } from "./live.js";
@@ -29,7 +29,7 @@ export class MergeInputs {
     this.list = h("ol", { class: "easel-adapter-rows", "aria-label": "What goes in, in order" });
     this.told = h("p", { class: "easel-unseen", "aria-live": "polite" });
     this.empty = h("p", { class: "easel-hint" });
-    this.fromStack = tool("plus", "Take the stack", () => draft.fromStack(stack.active()), { wide: true });
+    this.fromStack = tool("plus", "Take the stack", () => takeStack(), { wide: true });
     this.fromStack.title = "All adapters of the stack that are on, with their weights and blocks";
     this.parts = Object.fromEntries(Object.entries(this.fields).map(([name, picker]) => [name, labelled(picker)]));
     this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What goes in" }, h("header", {}, h("h3", { text: "What goes in" }), this.fromStack), ...Object.values(this.parts), this.adder.element, this.modelAdder.element, this.empty, this.list, this.told);

@@ -5,6 +5,7 @@ import { ConflictMap } from "./conflict_map.js";
 import { h, onceAFrame, tool } from "./dom.js";
 import { live } from "./live.js";
 import { match } from "./match.js";
+import { draft, takeStack } from "./merge_draft.js";
 import { namedStacks } from "./named_stacks.js";
 import { showTab } from "./pictures.js";
 import { openPlot } from "./plot.js";
@@ -51,8 +52,10 @@ class StackPanel extends HTMLElement {
     this.repaint = new RepaintSwitch();
     this.plot = tool("grid", "X/Y plot…", () => openPlot(), { wide: true });
     this.plot.title = "One click: the same picture with several weights, side by side";
+    this.merge = tool("blend", "Merge…", () => this.openMerge(), { wide: true });
+    this.merge.title = "Make one file of the stack, on the Merge tab";
     this.clear = tool("bin", "Remove all", () => this.removeAll(), { wide: true });
-    this.tools = h("div", { class: "easel-stack-tools" }, this.repaint.element, h("div", { class: "easel-buttons" }, this.plot, this.clear));
+    this.tools = h("div", { class: "easel-stack-tools" }, this.repaint.element, h("div", { class: "easel-buttons" }, this.plot, this.merge, this.clear));
     orderable(this.list, this.rows, (text) => (this.told.textContent = text));
     const body = [this.tags, this.empty, this.list, this.told, this.tools, this.conflicts.element, this.suggestions.element, namedStacks()];
     if (this.desk) {
@@ -132,6 +135,12 @@ class StackPanel extends HTMLElement {
   flash(id) {
     const row = stack.holds(id);
     if (row && this.offsetParent) this.rows.get(row.key)?.flash();
+  }
+
+  openMerge() {
+    draft.choose("merge");
+    takeStack();
+    showTab("merge");
   }
 
   removeAll() {
