@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 
-import torch
-
 from engine.adapters.blocks import block_of
 from engine.adapters.match import match_names
 from engine.adapters.modules import ModuleKey, Targets
@@ -99,7 +97,7 @@ def run_merge(
     hashes = [auto_v3_of(source.path) for source in prepared.sources]
     results: list[Written] = []
     alpha = 0.0
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         merger = prepared.merger(stack)
         pace = Pace("merging", _work(merger.keys, prepared.targets))
         described = _metadata(prepared, out.stem, hashes, [])

@@ -82,7 +82,7 @@ def previewing(
 ) -> Iterator[MergePreview]:
     """The preview as it grows, one module more with each: whoever runs it can do other work in between."""
     prepared = prepare(recipe, files, own_methods() if methods is None else methods)
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         merger = prepared.merger(stack)
         chosen = _spread(merger.keys, modules)
         total = sum(_side(prepared.targets, key) for key in merger.keys)

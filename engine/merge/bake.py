@@ -101,7 +101,7 @@ def run_bake(recipe: BakeRecipe, files: RecipeFiles, out: Path, *, replace: bool
         **said(recipe.metadata),
     }
     state = ModelRewriter()
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         inputs = [stack.enter_context(opened(source, targets)) for source in sources]
         baker = _Baker(inputs, WeightTable(recipe.inputs, targets, normalise=False), targets, places)
         pace = Pace("baking", _work(names, targets, places))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from engine.adapters.modules import ModuleKey, Targets
@@ -118,7 +117,7 @@ def run_checkpoints(
         **said(recipe.metadata),
     }
     state = ModelRewriter()
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         others = [_opened(entry, names, stack) for entry in entries[1:]]
         mixer = _Mixer(recipe, others, WeightTable(recipe.inputs, targets, normalise=False), places)
         pace = Pace("merging", {f"{part}/{name}": 1.0 for part, each in names.items() for name in each})

@@ -54,7 +54,7 @@ def run_convert(
     metadata = {name: value for name, value in header.metadata.items() if name != METADATA_KEY}
     metadata |= {**provenance(portable(recipe), [(source.title, digest)]), **said(recipe.metadata)}
     ranks: dict[ModuleKey, int] = {}
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         adapter = stack.enter_context(opened(source, targets))
         pace = Pace("converting", {f"{key[0]}.{key[1]}": 1.0 for key in keys})
         size = path.stat().st_size * (2 if dtype == torch.float32 else 1)

@@ -64,7 +64,7 @@ def run_extract(
     keys = _keys(recipe, targets)
     results: list[Written] = []
     alpha = 0.0
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack:
         models = [stack.enter_context(opened_model(entry, targets)) for entry in (tuned, base)]
         pace = Pace("extracting", {f"{key[0]}.{key[1]}": float(prod(targets.modules[key].shape)) for key in keys})
         writer = stack.enter_context(

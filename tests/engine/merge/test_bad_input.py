@@ -125,6 +125,9 @@ def test_canceling_leaves_nothing(after, files, tmp_path) -> None:
     for _ in range(after):
         progress = next(steps)
         assert 0.0 <= progress.fraction < 1.0
+        # Whoever runs it does other work in between, in its own mode.
+        assert not torch.is_inference_mode_enabled()
+        assert torch.is_grad_enabled()
     steps.close()
     assert sorted(tmp_path.rglob("*")) == before
 
