@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -11,6 +13,8 @@ from engine.jobs.running import RunningPicture
 from engine.pipeline.model import ModelBundle
 from engine.pipeline.preview import preview
 from engine.protocol.events import Event, PreviewMade
+
+log = logging.getLogger("easel.worker")
 
 JPEG_QUALITY = 80
 
@@ -30,7 +34,13 @@ class Previewer:
             return
         picture.last_preview = now
         buffer = io.BytesIO()
-        preview(bundle, picture.context).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        try:
+            preview(bundle, picture.context).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        except (MemoryError, RuntimeError):
+            # A picture without a preview is no fault of the job; what ran out is looked at when it is needed.
+            log.warning("a preview could not be made", exc_info=True)
+            picture.last_preview = math.inf
+            return
         self._publish(
             PreviewMade(
                 owner=picture.owner,

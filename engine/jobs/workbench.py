@@ -76,6 +76,11 @@ class Workbench:
         self._bundle = None
         self._key = None
 
+    def release_all(self) -> None:
+        """Out of memory: let go of the model too where nothing is in progress on it, and of all that nobody uses."""
+        gc.collect()
+        self._pool.clear()
+
     def release_memory(self) -> None:
         """After a fault: drop what the traceback may still hold."""
         gc.collect()

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from engine.errors import GenerationError, StudioError
+from engine.errors import GenerationError, OutOfMemoryError, StudioError
 from engine.jobs.board import Board
 from engine.jobs.chores import Chores
 from engine.jobs.controls import LentControls
@@ -28,11 +28,14 @@ from engine.jobs.previews import Previewer
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import Claim, JobQueue
 from engine.jobs.recovery import resumed_notice
+from engine.jobs.rungs import Rungs
 from engine.jobs.running import RunningPicture
 from engine.jobs.schedule import Group
 from engine.jobs.snapshots import SnapshotStore
 from engine.jobs.turns import Turns
 from engine.jobs.workbench import Workbench
+from engine.memory.desk import MemoryDesk
+from engine.memory.ladder import Stage
 from engine.metrics.registry import Metrics
 from engine.pipeline.decode import decode
 from engine.pipeline.denoise import Stopped, tick
@@ -64,6 +67,7 @@ class Worker(threading.Thread):
         bench: Workbench,
         finisher: Finisher,
         enlarger: Enlarger,
+        memory: MemoryDesk,
         errands: Sequence[Errand],
         chores: Chores,
         previewer: Previewer,
@@ -79,6 +83,7 @@ class Worker(threading.Thread):
         self._queue, self._board, self._store = queue, board, store
         self._bench, self._finisher, self._previewer = bench, finisher, previewer
         self._enlarger = enlarger
+        self._memory = memory
         self._chores = chores
         self._errands = {errand.kind: errand for errand in errands}
         self._errand: RunningErrand | None = None
@@ -87,6 +92,7 @@ class Worker(threading.Thread):
         self._max_batch, self._snapshot_interval = max_batch, snapshot_interval
         self._pictures: list[RunningPicture] = []
         self._turns = Turns()
+        self._rungs = Rungs()
         self._tries: dict[str, int] = {}
         self._stopping = threading.Event()
 
@@ -101,6 +107,7 @@ class Worker(threading.Thread):
             self._warm()
         while not self._stopping.is_set():
             self._pulse.beat()
+            self._memory.attend()
             self._drop_canceled()
             self._admit()
             with self._pulse.allow(ERRAND_ALLOWANCE):
@@ -138,7 +145,9 @@ class Worker(threading.Thread):
                     return
                 continue
             of_this_job = sum(1 for picture in self._pictures if picture.job_id == claim.job.id)
-            if of_this_job >= claim.job.spec.batch_size or self._must_wait_alone(claim):
+            if of_this_job >= self._rungs.batch(claim.job.id, claim.job.spec.batch_size) or self._must_wait_alone(
+                claim
+            ):
                 continue
             if self._queue.claim(claim):
                 self._start(claim)
@@ -158,6 +167,7 @@ class Worker(threading.Thread):
                 self._progress(job.id, job.owner, index, stage="loading", steps=job.spec.steps or 0)
                 with self._pulse.allow(LOAD_ALLOWANCE):
                     self._bench.open(job.spec)
+                self._memory.used(job.spec.model or "")
             self._progress(job.id, job.owner, index, stage="encoding", steps=job.spec.steps or 0)
             with self._pulse.allow(60.0), self._metrics.stage("encode"):
                 self._pictures.append(self._begin(claim))
@@ -231,7 +241,11 @@ class Worker(threading.Thread):
     # --- advancing -------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """One evaluation for one group."""
+        """One evaluation for one group; first what only waits to be decoded (again, after a fault)."""
+        painted = [picture for picture in self._pictures if picture.context.finished]
+        if painted:
+            self._finish(painted[:1] if any(picture.alone for picture in painted) else painted)
+            return
         groups: dict[object, list[RunningPicture]] = {}
         for picture in self._pictures:
             groups.setdefault(picture.group_key, []).append(picture)
@@ -313,10 +327,11 @@ class Worker(threading.Thread):
                         self._bench.bundle,
                         [picture.context for picture in pictures],
                         should_stop=self._should_stop(pictures),
+                        tiled=next((True for picture in pictures if self._rungs.tiled(picture.job_id)), None),
                     )
                 )
 
-        if not self._guard([picture.claim for picture in pictures], decode_all):
+        if not self._guard([picture.claim for picture in pictures], decode_all, stage="decode"):
             return
         for picture, result in zip(pictures, decoded, strict=True):
             for notice in result.notices:
@@ -351,6 +366,7 @@ class Worker(threading.Thread):
             )
         )
         self._tries.pop(picture.job_id, None)
+        self._rungs.forget(picture.job_id)
         self._queue.saved(picture.job_id, picture.index)
 
     # --- what can go wrong -----------------------------------------------------------------------------------------
@@ -369,7 +385,7 @@ class Worker(threading.Thread):
         picture.controls.close()
         self._previewer.forget(picture)
 
-    def _guard(self, claims: Sequence[Claim], act: Callable[[], None]) -> bool:
+    def _guard(self, claims: Sequence[Claim], act: Callable[[], None], stage: Stage = "denoise") -> bool:
         """Run `act` for these pictures; a fault ends or delays their jobs, never the worker. True when it went well."""
         try:
             act()
@@ -377,11 +393,11 @@ class Worker(threading.Thread):
             return False
         except Exception as error:
             log.exception("a job failed")
-            self._fault(claims, as_studio_error(error))
+            self._fault(claims, as_studio_error(error), stage)
             return False
         return True
 
-    def _fault(self, claims: Sequence[Claim], error: StudioError) -> None:
+    def _fault(self, claims: Sequence[Claim], error: StudioError, stage: Stage) -> None:
         together = [picture for picture in self._pictures if picture.claim in claims]
         if len({picture.job_id for picture in together}) > 1:
             # Whose fault it was shows when each goes on alone.
@@ -390,9 +406,13 @@ class Worker(threading.Thread):
             return
         for job_id in {claim.job.id for claim in claims}:
             for picture in [p for p in self._pictures if p.job_id == job_id]:
-                self._keep_quietly(picture)
+                # What is done is not done again.
+                self._keep(picture)
                 self._let_go(picture)
             self._bench.release_memory()
+            if isinstance(error, OutOfMemoryError) and error.code == "out_of_memory":
+                self._step_down(job_id, stage, together)
+                continue
             tries = self._tries.get(job_id, 0) + 1
             self._tries[job_id] = tries
             if is_transient(error) and tries < MAX_TRIES:
@@ -404,10 +424,18 @@ class Worker(threading.Thread):
                 self._tries.pop(job_id, None)
                 self._queue.fail(job_id, error)
 
-    def _keep_quietly(self, picture: RunningPicture) -> None:
-        """Before a retry: what is done is not done again, if it is sound."""
-        if not picture.context.finished:
-            self._keep(picture)
+    def _step_down(self, job_id: str, stage: Stage, together: Sequence[RunningPicture]) -> None:
+        """After running out of memory: the job goes on from its last step with less, or ends with what would fit."""
+        step = self._rungs.climb(job_id, stage, max(1, len(together)))
+        self._bench.release_all()
+        self._memory.tell("out_of_memory", "Memory ran out; a job goes on with less.")
+        if step.error is not None:
+            self._rungs.forget(job_id)
+            self._queue.fail(job_id, step.error)
+            return
+        if step.notice is not None:
+            self._queue.notice(job_id, step.notice)
+        self._queue.retry(job_id, 0.0)
 
     def _progress(self, job_id: str, owner: str, index: int, **changes: Any) -> None:
         progress = self._board.picture(job_id, index, **changes)

@@ -85,6 +85,7 @@ class Workshop:
             bench=self._bench,
             finisher=finisher,
             enlarger=enlarger,
+            memory=runtime.memory,
             errands=(EnlargeErrand(enlarger, finisher, self._picture_path), self._merge_errand()),
             chores=self._chores,
             previewer=Previewer(
