@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 // `groups`: [label or null, [[value, words, title]…]]. `show` builds the options anew only when they differ.
 export function pick(label, title, change) {
-  const select = h("select", { class: "easel-select", title, onchange: () => change(select.value) });
+  const select = h("select", { class: "easel-select", title, "aria-label": label, onchange: () => change(select.value) });
   const element = h("label", { class: "easel-unit-field" }, h("span", { class: "easel-weight-name", text: label, title }), select);
   let known = "";
   const show = (groups, value) => {

@@ -17,8 +17,9 @@ class ControlShelf extends EventTarget {
     this.turn = 0;
     this.again = settled(() => this.load(), 120);
     live.addEventListener("form", ({ detail }) => this.chose(detail));
-    live.addEventListener("library", () => this.again());
-    live.addEventListener("engine", () => live.connected && this.state !== "ready" && this.again());
+    // Before the form tells its model, nothing could be said of what fits.
+    live.addEventListener("library", () => this.state !== "unasked" && this.again());
+    live.addEventListener("engine", () => live.connected && this.state === "failed" && this.again());
   }
 
   chose({ model, family }) {
