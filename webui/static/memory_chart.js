@@ -94,13 +94,14 @@ export class MemoryChart {
     }
     for (const point of points) {
       if (!point.mark || point.at < start) continue;
-      const mark = draw("path", { "data-kind": "mark", "data-mark": point.mark, d: `M${this.x(point.at).toFixed(1)},${floor} l-4,7 h8 z` });
+      const x = Math.max(4, Math.min(width - 4, this.x(point.at)));
+      const mark = draw("path", { "data-kind": "mark", "data-mark": point.mark, d: `M${x.toFixed(1)},${floor} l-4,7 h8 z` });
       const title = draw("title", {});
       title.textContent = `${clock(point.at)}: ${this.happened(point)}`;
       mark.append(title);
       parts.push(mark);
     }
-    for (const share of [0.5, 1]) parts.push(label(4, this.y(top * share) + 12, inWords(top * share), "start"));
+    for (const share of [0.5, 1]) parts.push(label(4, this.y(top * share) + 12, round(top * share), "start"));
     parts.push(label(0, HEIGHT - 2, back(end - start), "start"), label(width, HEIGHT - 2, "now", "end"));
     this.cross = draw("line", { class: "easel-chart-cross", x1: -9, x2: -9, y1: 6, y2: floor });
     parts.push(this.cross);
@@ -163,6 +164,12 @@ function label(x, y, text, anchor) {
   const words = draw("text", { x, y, "text-anchor": anchor });
   words.textContent = text;
   return words;
+}
+
+// Without the digits that a grid line does not need.
+function round(bytes) {
+  const [size, unit] = bytes >= 1024 ** 3 ? [bytes / 1024 ** 3, "GB"] : [bytes / 1024 ** 2, "MB"];
+  return `${Number(size.toFixed(1))} ${unit}`;
 }
 
 // A round number above the highest point.

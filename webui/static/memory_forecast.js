@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { sentence } from "./memory_hint.js";
 import { need } from "./memory_need.js";
-import { LEVELS, inWords } from "./memory_words.js";
+import { inWords } from "./memory_words.js";
 import { showTab } from "./pictures.js";
 
 const BANDS = {
@@ -62,10 +62,11 @@ function piece(name, nbytes) {
   return element;
 }
 
-function whatFor(spec, { model, level }) {
+function whatFor(spec, { model }) {
   const count = Math.min(spec.count, spec.batch_size);
   const size = spec.width && spec.height ? `${spec.width} × ${spec.height}` : "the model’s own size";
-  return `${model}, ${size}${count > 1 ? `, ${count} at a time` : ""}, level ${LEVELS[level].toLowerCase()}.`;
+  const name = document.querySelector("#easel-model input")?.value || model;
+  return `${name}, ${size}${count > 1 ? `, ${count} at a time` : ""}.`;
 }
 
 function largest({ fits, largest_width: width, largest_height: height, largest_batch: batch }) {

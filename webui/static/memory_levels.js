@@ -4,10 +4,16 @@ import { h } from "./dom.js";
 import { memory } from "./memory_state.js";
 import { need } from "./memory_need.js";
 import { LEVELS, inWords, timeWords } from "./memory_words.js";
+import { settled } from "./timing.js";
+
+const PAUSE = 350;
 
 export class Levels {
   constructor() {
     this.rows = new Map();
+    // The arrow keys pass other levels on their way: only where they rest is asked for.
+    this.wish = null;
+    this.later = settled((level) => this.ask(level), PAUSE);
     this.list = h("div", { class: "easel-levels", role: "radiogroup", "aria-label": "Memory level" });
     for (const level of Object.keys(LEVELS)) this.add(level);
     this.hint = h("p", { class: "easel-hint" });
@@ -20,7 +26,7 @@ export class Levels {
     const peak = h("span", { class: "easel-level-peak" });
     const time = h("span", { class: "easel-level-time" });
     const meaning = h("span", { class: "easel-level-meaning" });
-    const element = h("label", { class: "easel-level", hidden: level !== "auto" }, box, h("span", { class: "easel-level-head" }, h("strong", { text: LEVELS[level] }), now, peak, time), meaning);
+    const element = h("label", { class: "easel-level", hidden: level !== "auto" }, box, h("span", { class: "easel-level-head" }, h("strong", { text: LEVELS[level] }), now, h("span", { class: "easel-level-cost" }, peak, time)), meaning);
     this.rows.set(level, { element, box, now, peak, time, meaning });
     this.list.append(element);
   }
@@ -31,7 +37,7 @@ export class Levels {
     const known = new Set(view.levels.map(({ level }) => level));
     for (const [level, row] of this.rows) {
       row.element.hidden = level !== "auto" && !known.has(level);
-      row.box.checked = view.level === level;
+      row.box.checked = (this.wish ?? view.level) === level;
       row.box.disabled = !view.engine_answers;
       row.now.hidden = level !== view.effective_level || known.size === 0;
     }
@@ -52,6 +58,14 @@ export class Levels {
   }
 
   choose(level) {
-    memory.set({ level }, `The memory level is ${LEVELS[level].toLowerCase()} from the next step on.`);
+    this.wish = level;
+    this.later(level);
+  }
+
+  async ask(level) {
+    await memory.set({ level }, `The memory level is ${LEVELS[level].toLowerCase()} from the next step on.`);
+    if (this.wish !== level) return;
+    this.wish = null;
+    if (memory.view) this.update(memory.view);
   }
 }

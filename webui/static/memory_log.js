@@ -8,7 +8,7 @@ export class MemoryLog {
   constructor() {
     this.list = h("ol", { class: "easel-memory-log", tabindex: "0", "aria-label": "What happened, the newest first" });
     this.empty = h("p", { class: "easel-hint", text: "What is loaded, released or changed is written here." });
-    this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "What happened" }, h("header", {}, h("h3", { text: "What happened" })), this.empty, this.list);
+    this.element = h("section", { class: "easel-card easel-memory-card easel-memory-log-card", "aria-label": "What happened" }, h("header", {}, h("h3", { text: "What happened" })), this.empty, this.list);
     this.lines = new Map();
   }
 

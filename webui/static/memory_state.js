@@ -7,6 +7,8 @@ import { say } from "./say.js";
 const EVERY = 2000;
 // Samples that the page has seen are kept: the engine tells only some of a long past.
 const KEPT = 3600;
+// What is known while the engine does not answer.
+const MACHINE = ["ram_total", "ram_available", "web_rss", "engine_rss", "engine_answers"];
 
 class MemoryState extends EventTarget {
   constructor() {
@@ -58,6 +60,8 @@ class MemoryState extends EventTarget {
 
   take(view) {
     this.error = null;
+    // The machine alone answered: what was chosen is still known, what is loaded is not.
+    if (view.engine_answers === false && this.view) view = { ...this.view, ...pick(view, MACHINE), entries: [], timeline: [], engine_ram: 0, pool_used: 0, rest_used: 0 };
     // Answers to wishes do not tell of the two processes.
     this.view = { engine_answers: true, web_rss: this.view?.web_rss ?? 0, engine_rss: this.view?.engine_rss ?? 0, ...view };
     for (const sample of view.timeline) this.samples.set(sample.at, sample);
@@ -70,7 +74,7 @@ class MemoryState extends EventTarget {
 
   // The engine's clock.
   get now() {
-    return this.view?.timeline.at(-1)?.at ?? Date.now() / 1000;
+    return this.view?.timeline.at(-1)?.at ?? [...this.samples.keys()].at(-1) ?? Date.now() / 1000;
   }
 
   get timeline() {
@@ -106,6 +110,8 @@ class MemoryState extends EventTarget {
     return this.decide(api.setMemoryLevel(wish), said);
   }
 }
+
+const pick = (view, names) => Object.fromEntries(names.map((name) => [name, view[name]]));
 
 export const memory = new MemoryState();
 

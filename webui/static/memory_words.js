@@ -6,7 +6,7 @@ const MIB = 1024 ** 2;
 // Such as "3.4 GB" or "120 MB"; a GB has 1024³ bytes, as everywhere in Easel.
 export function inWords(bytes) {
   if (bytes < 0) return "unknown";
-  if (bytes >= 0.1 * GIB) return `${(bytes / GIB).toFixed(1)} GB`;
+  if (bytes >= GIB) return `${(bytes / GIB).toFixed(1)} GB`;
   if (bytes >= MIB || bytes === 0) return `${Math.round(bytes / MIB)} MB`;
   return "under 1 MB";
 }

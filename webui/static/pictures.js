@@ -46,7 +46,8 @@ export async function copyText(text, said) {
 
 export function showTab(id) {
   const name = { txt2img: "Text to image", adapters: "Adapters", controlnet: "ControlNet", merge: "Merge", history: "History", memory: "Memory" }[id];
-  const tab = [...document.querySelectorAll('#easel-tabs button[role="tab"]')].find(
+  // On a narrow page some tabs stand in a menu.
+  const tab = [...document.querySelectorAll('#easel-tabs :is(button[role="tab"], .overflow-dropdown button)')].find(
     (button) => button.textContent.trim() === name,
   );
   tab?.click();

@@ -1,0 +1,150 @@
+"""The Memory tab in the browser: who holds what, pins, release, levels, room, and the forecast under Generate."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Studio, Visit
+
+
+def post(studio: Studio, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{studio.url}/api/v1/memory/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def tab(visit: Visit, studio: Studio) -> Iterator[Visit]:
+    """The Memory tab after a picture was painted; everything is as it was afterwards."""
+    visit.generate("a tree", width=64, height=64, steps=2, seed=1)
+    visit.until(lambda: studio.jobs()[0]["status"] == "done")
+    visit.tab("Memory")
+    visit.page.locator(".easel-part").first.wait_for()
+    yield visit
+    post(studio, "level", {"level": "auto", "policy": "score", "pool_gb": 0})
+    for entry in state(visit)["entries"]:
+        post(studio, "pin", {"key": entry["key"], "pinned": False})
+
+
+def state(visit: Visit) -> Any:
+    return visit.studio.get("/api/v1/memory")
+
+
+def part(visit: Visit, name: str) -> Any:
+    return visit.page.locator(".easel-part").filter(has=visit.page.get_by_text(name, exact=True))
+
+
+def tiers(visit: Visit) -> dict[str, str]:
+    return {entry["part"]: entry["tier"] for entry in state(visit)["entries"] if entry["nbytes"]}
+
+
+def test_what_is_loaded_is_pinned_kept_warm_and_released(tab: Visit) -> None:
+    tab.show("memory")
+    if not state(tab)["vram_total"]:
+        assert tab.page.get_by_text("there is no VRAM").is_visible()
+        assert not tab.page.get_by_text("VRAM", exact=True).is_visible()
+    part(tab, "UNet").get_by_label("Pin").check()
+    tab.until(lambda: tiers(tab)["unet"] == "pinned")
+    part(tab, "VAE").get_by_label("Keep warm").check()
+    tab.until(lambda: tiers(tab)["vae"] == "warm")
+    tab.page.get_by_role("button", name="Free everything now").click()
+    tab.until(lambda: set(tiers(tab)) == {"unet"})
+    part(tab, "VAE").wait_for(state="detached")
+    assert part(tab, "UNet").is_visible()
+    tab.page.locator(".easel-memory-log li", has_text="released").first.wait_for()
+    part(tab, "UNet").get_by_role("button", name="Release").click()
+    tab.page.get_by_text("Nothing is loaded.").wait_for()
+
+
+def test_level_room_and_policy_change_live_and_are_kept(tab: Visit) -> None:
+    tab.tab("Text to image")
+    tab.generate("a long one", width=64, height=64, steps=100)
+    tab.tab("Memory")
+    tab.page.locator(".easel-level input[value=auto]").focus()
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.keyboard.press("ArrowDown")
+    tab.until(lambda: state(tab)["level"] == "balanced")
+    slider = tab.page.get_by_role("slider", name="Room for loaded models")
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    tab.until(lambda: state(tab)["pool_gb"] > 0)
+    tab.page.get_by_role("combobox", name="What leaves first").select_option("lfu")
+    tab.until(lambda: state(tab)["policy"] == "lfu")
+    tab.until(lambda: tab.studio.jobs()[0]["status"] in ("done", "failed"))
+    assert tab.studio.jobs()[0]["status"] == "done", tab.studio.jobs()[0]["error"]
+    tab.page.reload()
+    tab.attached(tab.page)
+    tab.tab("Memory")
+    tab.page.wait_for_function("document.querySelector('.easel-level input[value=balanced]')?.checked")
+    assert slider.input_value() != "0"
+    assert tab.page.get_by_role("combobox", name="What leaves first").input_value() == "lfu"
+    tab.page.get_by_role("button", name="Automatic", exact=True).click()
+    tab.until(lambda: state(tab)["pool_gb"] == 0)
+
+
+def test_the_chart_is_read_by_keys(tab: Visit) -> None:
+    chart = tab.page.locator(".easel-chart")
+    tab.page.wait_for_function("document.querySelectorAll('.easel-chart path').length >= 3")
+    read = tab.page.locator(".easel-chart-read")
+    assert read.inner_text().startswith("Now:")
+    chart.focus()
+    chart.press("Home")
+    assert not read.inner_text().startswith("Now:")
+    assert "GB" in read.inner_text() or "MB" in read.inner_text()
+
+
+def test_it_asks_only_while_it_is_seen(tab: Visit) -> None:
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    def polls() -> int:
+        return sum(url.endswith("/api/v1/memory") for url in asked)
+
+    tab.until(lambda: polls() >= 2)
+    tab.tab("History")
+    tab.page.wait_for_timeout(500)
+    before = polls()
+    tab.page.wait_for_timeout(5000)
+    assert polls() == before
+
+
+def test_the_line_under_generate_warns_and_offers_what_fits(visit: Visit, studio: Studio) -> None:
+    hint = visit.page.locator(".easel-memory-hint")
+    visit.fill(width=64, height=64, count=1)
+    visit.page.wait_for_function("document.querySelector('.easel-memory-hint')?.dataset.fits === 'true'")
+    assert "at its peak; it fits" in hint.inner_text()
+    visit.fill(width=4096, height=4096, count=16, batch=16)
+    visit.page.wait_for_function("!document.querySelector('.easel-memory-hint').textContent.includes(' MB ')")
+    if hint.get_attribute("data-fits") == "true":
+        pytest.skip("This machine has more memory than the largest picture of the tiny model needs.")
+    visit.show("memory-warning")
+    assert "This does not fit" in hint.inner_text()
+    hint.get_by_role("button", name="Use").click()
+    visit.until(lambda: visit.value("width") != "4096")
+    visit.page.wait_for_function("document.querySelector('.easel-memory-hint')?.dataset.fits === 'true'")
+    # A field that cannot be read is told when one generates, not while one types.
+    visit.fill(width="")
+    visit.page.wait_for_timeout(1500)
+    assert visit.page.locator(".easel-slip").count() == 0
+    visit.fill(width=64, height=64, count=1, batch=4)
+
+
+def test_phone_and_dark(chromium: Any, studio: Studio) -> None:
+    visit = Visit(chromium, studio, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    visit.page.locator(".easel-memory-hint").get_by_role("button", name="Memory").click()
+    visit.page.get_by_role("radiogroup", name="Memory level").wait_for()
+    visit.page.wait_for_function("!document.querySelector('.easel-level:last-child').hidden")
+    visit.show("memory-phone")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.context.close()
+    assert visit.faults == []
