@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from engine.loading.loader import part_config, weights_file
 from engine.loading.weights import Weights, open_weights
 
 
+@cache
 def targets_of_family(family: Family) -> Targets:
     """The modules of a family's usual shapes, from the shipped configs; no weight is looked at."""
     parts = [part for part in COMPONENTS if part in family.parts]

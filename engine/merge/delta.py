@@ -125,7 +125,12 @@ def inner(one: Delta, other: Delta) -> float:
 
 def norm2(delta: Delta) -> float:
     """‖ΔW‖² + ‖Δb‖², float64."""
-    weight = float(delta.dense.double().square().sum()) if delta.dense is not None else inner(delta, delta)
+    if delta.thin is not None:
+        # A sum of squares: float32 products lose nothing that counts.
+        up, down = delta.thin
+        weight = float(((up.T @ up).double() * (down @ down.T).double()).sum())
+    else:
+        weight = float(delta.dense.double().square().sum()) if delta.dense is not None else 0.0
     return max(weight, 0.0) + (float(delta.bias.double().square().sum()) if delta.bias is not None else 0.0)
 
 
@@ -148,8 +153,14 @@ def _thin_distance2(one: LowRank, other: LowRank) -> float:
     (up, down), (other_up, other_down) = one, other
     if up.shape == other_up.shape:
         # U'D' − UD = (U' − U)D' + U(D' − D): exact for a product and its rounding, however near they are.
-        left, right = torch.cat([other_up - up, up], 1).double(), torch.cat([other_down, other_down - down]).double()
-        return max(float(((left.T @ left) * (right @ right.T)).sum()), 0.0)
+        # Each term is as small as the difference, so float32 measures it well.
+        up_off, down_off = other_up - up, other_down - down
+        terms = (
+            (up_off.T @ up_off) * (other_down @ other_down.T),
+            (up.T @ up) * (down_off @ down_off.T),
+            2.0 * (up_off.T @ up) * (other_down @ down_off.T),
+        )
+        return max(sum(float(term.double().sum()) for term in terms), 0.0)
     joined = torch.cat([up, other_up], 1).double(), torch.cat([down, -other_down]).double()
     products = (joined[0].T @ joined[0]) * (joined[1] @ joined[1].T)
     difference, size = float(products.sum()), float(products[: up.shape[1], : up.shape[1]].sum())
