@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from engine.errors import GenerationError
+from engine.memory.techniques import tiles_fit
 from engine.pipeline.context import GenerationContext
 from engine.pipeline.model import ModelBundle
 from engine.pipeline.stop import stopping_at
@@ -90,7 +91,7 @@ def _pixels(vae: Any, latents: torch.Tensor, tiled: bool | None) -> torch.Tensor
     """Shape (1, 3, H, W), float32, about −1…1."""
     if tiled is None:
         tiled = latents.shape[2] * latents.shape[3] > TILE_ABOVE
-    if not tiled or not hasattr(vae, "enable_tiling"):
+    if not tiled or not hasattr(vae, "enable_tiling") or not tiles_fit(vae):
         return vae.decode(latents, return_dict=False)[0].float()
     before = vae.use_tiling
     vae.enable_tiling()

@@ -10,19 +10,31 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, TypeAdapter
 
-from engine.errors import ConflictError, MergeError, NotFoundError
+from engine.errors import AccessError, ConflictError, MergeError, NotFoundError, SpecError
 from engine.jobs.queue import JobQueue
 from engine.library.library import Library
 from engine.protocol.jobs import FINISHED
-from engine.protocol.merge import AnyRecipe, BakeRecipe, CheckpointRecipe, MergeProgress, MergeReport, MethodList
+from engine.protocol.library import FileView
+from engine.protocol.merge import (
+    AnyRecipe,
+    BakeRecipe,
+    CheckpointRecipe,
+    MergePreview,
+    MergeProgress,
+    MergeRecipe,
+    MergeReport,
+    MethodList,
+)
 from engine.protocol.merge_commands import (
     CancelMerge,
     DeleteMerge,
+    EditAdapter,
     GetMerge,
     ListMergeMethods,
     ListMerges,
     MergeList,
     MergeView,
+    PreviewMerge,
     SubmitMerge,
 )
 from engine.protocol.specs import GenerationSpec
@@ -65,6 +77,8 @@ class MergeAnswers:
             CancelMerge: self.cancel,
             DeleteMerge: self.delete,
             ListMergeMethods: self.methods,
+            PreviewMerge: self.preview,
+            EditAdapter: self.edit,
         }
 
     def submit(self, command: SubmitMerge) -> MergeView:
@@ -72,7 +86,9 @@ class MergeAnswers:
         file = self._file(command.file_name, command.recipe)
         if file.exists() and not command.replace:
             raise ConflictError(
-                "in_use", f"There is a file called {file.name} already.", "Take another name, or replace it."
+                "merge_name_taken",
+                f"{file.name} exists already.",
+                "Choose another name, or say that it may be replaced.",
             )
         recipe = self._with_base(command.recipe)
         files_of(self._library, recipe)
@@ -118,6 +134,34 @@ class MergeAnswers:
         from engine.merge.methods.table import own_methods
 
         return MethodList(methods=tuple(method.view for method in own_methods().values()))
+
+    def preview(self, command: PreviewMerge) -> MergePreview:
+        """What a recipe would make, from some of its modules. It reads its own files and touches no loaded model."""
+        from engine.merge.analysis import preview
+
+        recipe = self._with_base(command.recipe)
+        if not isinstance(recipe, MergeRecipe):
+            raise SpecError(
+                "bad_request", f"There is nothing to look at before a {recipe.task}.", "Run it: its report says it all."
+            )
+        return preview(recipe, files_of(self._library, recipe), modules=command.modules)
+
+    def edit(self, command: EditAdapter) -> FileView:
+        """Change what an adapter's file says of itself; its data stays."""
+        from engine.merge.edit import edit_metadata
+
+        entry = self._library.adapters.find(command.adapter_id)
+        if not entry.path.resolve().is_relative_to(self._models.resolve()):
+            raise AccessError(
+                "file_not_yours",
+                f"{entry.path.name} belongs to Easel or to another studio and stays as it is.",
+                "Copy it to models/loras and edit the copy.",
+            )
+        edit_metadata(entry.path, command.metadata)
+        self._library.refresh()
+        self._changed()
+        found = next(view for view in self._library.files("adapter") if view.id == entry.view.id)
+        return found
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
