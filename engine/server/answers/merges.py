@@ -153,7 +153,7 @@ class MergeAnswers:
         entry = self._library.adapters.find(command.adapter_id)
         if not entry.path.resolve().is_relative_to(self._models.resolve()):
             raise AccessError(
-                "file_not_yours",
+                "not_allowed",
                 f"{entry.path.name} belongs to Easel or to another studio and stays as it is.",
                 "Copy it to models/loras and edit the copy.",
             )
