@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,8 +118,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
     """The tensor's bytes as a file has them, little-endian; no copy where it is contiguous."""
     if not tensor.numel():
         return memoryview(b"")
-    flat: np.ndarray[Any, np.dtype[np.uint8]] = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return memoryview(flat)
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def is_finite(tensor: Tensor) -> bool:
