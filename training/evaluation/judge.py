@@ -100,13 +100,17 @@ class Judge:
 
 @dataclass
 class _Cutouts:
-    """`rgba` (N, 4, H, W) float32 in 0–1, premultiplied; what each is; which are held out."""
+    """Cut-outs (H, W, 4) uint8; what each is (`thing` −1: none of the concepts, it shows its style only); which are
+    held out."""
 
-    rgba: torch.Tensor
+    raw: list[np.ndarray]
     thing: torch.Tensor
     style: torch.Tensor
     held: torch.Tensor
-    raw: list[np.ndarray]
+
+    def some(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B, 4, H, W) float32 in 0–1, premultiplied."""
+        return premultiplied([self.raw[row] for row in rows.tolist()])
 
 
 def train_judge(
@@ -119,23 +123,36 @@ def train_judge(
     torch.manual_seed(recipe.seed)
     net = JudgeNet(config.width, len(slugs), len(keys)).to(device.place).train()
     parameters = list(net.parameters())
-    rows = torch.nonzero(~data.held).flatten()
+    rows = torch.nonzero(~data.held & (data.thing >= 0)).flatten()
+    everything = torch.nonzero(~data.held).flatten()
     grounds = torch.tensor(list(BACKGROUNDS.values())).float() / 255
     dark = keys.index("fluent-ink") if "fluent-ink" in keys else -1
 
     def loss_of(batch: int, rng: np.random.Generator) -> torch.Tensor:
-        chosen = rows[torch.from_numpy(rng.integers(len(rows), size=batch))]
+        # half of them any picture of any set: a thousand things a set teach what its style is
+        half = batch // 2
+        chosen = torch.cat([
+            rows[torch.from_numpy(rng.integers(len(rows), size=batch - half))],
+            everything[torch.from_numpy(rng.integers(len(everything), size=half))],
+        ])  # fmt: skip
         ground = grounds[torch.from_numpy(rng.integers(len(grounds), size=batch))]
         plain = torch.from_numpy(rng.random(batch) < 0.6) | (data.style[chosen] == dark)
         ground[plain] = 1.0
-        pictures = _vary(data.rgba[chosen], ground, rng).to(device.place, memory_format=torch.channels_last)
+        pictures = _vary(data.some(chosen), ground, rng).to(device.place, memory_format=torch.channels_last)
         with device.autocast():
             thing, style = net(pictures)
-        return F.cross_entropy(thing.float(), data.thing[chosen].to(device.place), label_smoothing=0.05) + (
-            0.7 * F.cross_entropy(style.float(), data.style[chosen].to(device.place), label_smoothing=0.05)
-        )
+        return F.cross_entropy(
+            thing.float(), data.thing[chosen].to(device.place), ignore_index=-1, label_smoothing=0.05
+        ) + F.cross_entropy(style.float(), data.style[chosen].to(device.place), label_smoothing=0.05)
 
-    settings = {**asdict(config), "slugs": slugs, "keys": keys, "seed": recipe.seed, "size": recipe.data.size}
+    settings = {
+        **asdict(config),
+        "slugs": slugs,
+        "keys": keys,
+        "seed": recipe.seed,
+        "size": recipe.data.size,
+        "pictures": len(data.raw),
+    }
     settings.pop("course")
     path = folder / "judge.pt"
     numbers = run_course("judge", config.course, parameters, loss_of, path, settings, recipe.seed)
@@ -155,24 +172,22 @@ def _settle(net: JudgeNet, data: _Cutouts, rows: torch.Tensor, device: Device) -
     rng, white = np.random.default_rng(5), torch.ones(64, 3)
     for _ in range(4):
         for part in rows[torch.from_numpy(rng.permutation(len(rows)))].split(64):
-            net(_vary(data.rgba[part], white[: len(part)], rng).to(device.place))
+            net(_vary(data.some(part), white[: len(part)], rng).to(device.place))
 
 
 def _collect(config: ClassifierConfig, seed: int, slugs: list[str], sets: dict[str, Pictures]) -> _Cutouts:
     rng = np.random.default_rng([seed, 11])
+    number = {slug: row for row, slug in enumerate(slugs)}
     raw, things, styles, held = [], [], [], []
     for style, pictures in enumerate(sets.values()):
-        for thing, slug in enumerate(slugs):
-            cutout = pictures.find(slug)
-            if cutout is None:
-                continue
+        for slug, cutout in zip(pictures.slugs, pictures.rgba, strict=True):
             raw.append(cutout)
-            things.append(thing)
+            things.append(number.get(slug, -1))
             styles.append(style)
-            held.append(bool(rng.random() < config.held_out))
-    if all(held):
-        held[0] = False
-    return _Cutouts(premultiplied(raw), torch.tensor(things), torch.tensor(styles), torch.tensor(held), raw)
+            held.append(slug in number and bool(rng.random() < config.held_out))
+    if all(out or thing < 0 for out, thing in zip(held, things, strict=True)):
+        held[next(row for row, thing in enumerate(things) if thing >= 0)] = False
+    return _Cutouts(raw, torch.tensor(things), torch.tensor(styles), torch.tensor(held))
 
 
 def _vary(rgba: torch.Tensor, ground: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
