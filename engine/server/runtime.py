@@ -206,6 +206,7 @@ class Runtime:
                     self.store,
                     self.library,
                     settings.models_dir,
+                    settings.starter_dir,
                     settings.state_dir / "bin",
                     self.library_changed,
                 ).answers(),

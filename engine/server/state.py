@@ -28,6 +28,9 @@ class StateMachine:
 
     def move(self, state: EngineState, message: str, fraction: float | None = None) -> None:
         """Enter a state and tell it. A transition that the table does not have is a fault of ours."""
+        if self.state == "stopping":
+            # The worker's thread may still be warming up when it is told to stop; nobody waits for that any more.
+            return
         if state not in ALLOWED[self.state]:
             raise AssertionError(f"the engine cannot go from {self.state} to {state}")
         self.state, self.message, self.fraction = state, message, fraction

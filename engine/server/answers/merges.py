@@ -53,7 +53,7 @@ class MergeAnswers:
     """Merges are jobs of kind "merge"; their results lie in the user's own model folders.
 
     Args:
-        models: the folder with `loras/` and `checkpoints/`. bin_folder: where undone results go.
+        models: the folder with `loras/` and `checkpoints/`. starter: the starter's folder. bin_folder: where undone results go.
     """
 
     def __init__(
@@ -62,11 +62,12 @@ class MergeAnswers:
         store: Store,
         library: Library,
         models: Path,
+        starter: Path,
         bin_folder: Path,
         changed: Callable[[], None],
     ) -> None:
         self._queue, self._store, self._library = queue, store, library
-        self._models, self._bin, self._changed = models, bin_folder, changed
+        self._models, self._starter, self._bin, self._changed = models, starter, bin_folder, changed
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -190,7 +191,12 @@ class MergeAnswers:
         if recipe.task not in ("merge", "convert") or recipe.base is not None:
             return recipe
         names = [recipe.input] if recipe.task == "convert" else [each.name for each in recipe.inputs]
-        if any(self._library.adapters.find(name).view.family for name in names):
+        entries = [self._library.adapters.find(name) for name in names]
+        # The starter's adapters say the family of its shapes' kin, but fit the starter alone.
+        own = all(entry.path.is_relative_to(self._starter) for entry in entries)
+        if own:
+            return recipe.model_copy(update={"base": "starter"})
+        if any(entry.view.family for entry in entries):
             return recipe
         return recipe.model_copy(update={"base": self._library.default_model() or None})
 
