@@ -53,7 +53,8 @@ class MergeAnswers:
     """Merges are jobs of kind "merge"; their results lie in the user's own model folders.
 
     Args:
-        models: the folder with `loras/` and `checkpoints/`. starter: the starter's folder. bin_folder: where undone results go.
+        models: the folder with `loras/` and `checkpoints/`. starter: the starter's folder.
+        bin_folder: where undone results go.
     """
 
     def __init__(
