@@ -4,7 +4,8 @@ import { h, icon, onceAFrame } from "./dom.js";
 import { LEVELS, inWords } from "./memory_words.js";
 import { need } from "./memory_need.js";
 import { showTab } from "./pictures.js";
-import { type } from "./prompt.js";
+
+const setValue = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
 
 class MemoryHint extends HTMLElement {
   connectedCallback() {
@@ -47,9 +48,10 @@ class MemoryHint extends HTMLElement {
     for (const [id, value] of [["easel-width", this.size[0]], ["easel-height", this.size[1]]]) {
       const field = document.querySelector(`#${id} input`);
       if (!field) continue;
-      type(field, String(value));
-      field.dispatchEvent(new Event("change", { bubbles: true }));
-      field.dispatchEvent(new Event("blur"));
+      setValue.call(field, String(value));
+      // A number field of Gradio keeps what was typed when it loses the focus.
+      for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
+      field.dispatchEvent(new FocusEvent("blur"));
     }
   }
 }
