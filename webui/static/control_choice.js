@@ -14,7 +14,7 @@ export class ControlChoice {
     this.type = pick("Type", "What the hint shows: outlines, depth, a pose… It narrows the list of ControlNets.", (type) => this.narrow(type));
     this.model = pick("ControlNet", "The network that makes the picture follow the hint. It must be made for the same kind of model.", (id) => this.choose(id));
     this.said = h("p", { class: "easel-fault", role: "status", hidden: true });
-    this.use = h("p", { class: "easel-hint", hidden: true });
+    this.use = h("p", { class: "easel-unit-words", hidden: true });
     this.element = h("div", { class: "easel-unit-part" }, h("div", { class: "easel-unit-pair" }, this.type.element, this.model.element), this.said, this.use);
   }
 

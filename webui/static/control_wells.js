@@ -26,7 +26,7 @@ export class ControlWells {
     this.words = h("span", { class: "easel-well-words" });
     this.frame = h("div", { class: "easel-well easel-well-hint" }, this.hint, this.words);
     this.save = h("a", { class: "easel-tool", title: "Save the hint", "aria-label": "Save the hint", hidden: true }, ...tool("download", "", () => {}).childNodes);
-    this.caption = h("span", { class: "easel-hint easel-hint-facts", role: "status" });
+    this.caption = h("span", { class: "easel-unit-words easel-hint-facts", role: "status" });
     const tools = h(
       "div",
       { class: "easel-well-tools" },
@@ -34,7 +34,7 @@ export class ControlWells {
       tool("brush", "Draw it", () => this.draw()),
       (this.empty = tool("close", "Take the picture out", () => units.set(row.key, { image: "", drawn: false }))),
     );
-    this.raw = h("p", { class: "easel-hint easel-wells-line", hidden: true });
+    this.raw = h("p", { class: "easel-unit-words easel-wells-line", hidden: true });
     this.element = h("div", { class: "easel-wells" }, this.picture, this.frame, tools, h("div", { class: "easel-well-tools" }, this.caption, this.save), this.raw);
     this.watchDrop();
   }
