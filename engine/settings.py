@@ -50,7 +50,7 @@ class EngineSettings(_Section):
     )
     snapshot_interval: float = Field(default=5.0, ge=0, le=600, description="Seconds between snapshots for resuming.")
     heartbeat_timeout: float = Field(
-        default=15.0, ge=1, le=600, description="Seconds of silence before a hung engine is replaced."
+        default=30.0, ge=1, le=600, description="Seconds of silence before a hung engine is replaced."
     )
     reference_image: str = Field(default="", description="Reference picture for /generate's ip_strength.")
 

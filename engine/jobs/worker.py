@@ -51,6 +51,8 @@ LOAD_ALLOWANCE = 900.0
 # One step of an errand: a large picture enlarged on a slow CPU, a module of a merge.
 ERRAND_ALLOWANCE = 600.0
 IDLE_WAIT = 1.0
+# One tile of a large picture on a busy CPU.
+ENLARGE_ALLOWANCE = 120.0
 # A job for another model waits this long for the present one's pictures before no more of those are admitted.
 SWITCH_PATIENCE = 20.0
 
@@ -350,7 +352,7 @@ class Worker(threading.Thread):
             if asked():
                 raise Stopped
 
-        with self._metrics.stage("upscale"):
+        with self._pulse.allow(ENLARGE_ALLOWANCE), self._metrics.stage("upscale"):
             return self._enlarger.enlarge(image, spec.upscale or 1, spec.upscaler, look)
 
     def _save(self, picture: RunningPicture, image: Image) -> None:
