@@ -42,10 +42,8 @@ def desk(library: Studio, visit: Visit) -> Visit:
     clear = visit.page.locator(LIST).get_by_role("button", name="Remove all")
     if clear.is_visible():
         clear.click()
-    visit.page.wait_for_function(
-        """import('/static/control_shelf.js').then(({controls}) =>
-        controls.fitting().map((view) => view.id).join() === 'tiny-canny,tiny-scribble')"""
-    )
+    fitting = "import('/static/control_shelf.js').then(({controls}) => controls.fitting().map((view) => view.id))"
+    visit.until(lambda: visit.page.evaluate(fitting) == ["tiny-canny", "tiny-scribble"])
     return visit
 
 

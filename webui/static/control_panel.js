@@ -103,6 +103,8 @@ class ControlPanel extends HTMLElement {
     this.place(rows.map((row) => this.rowOf(row)));
     for (const row of this.rows.values()) row.update();
     this.clear.hidden = rows.length === 0;
+    // Until it is known what there is, a new unit would start with nothing.
+    this.add.disabled = controls.state === "unasked";
     this.drawEmpty();
   }
 
