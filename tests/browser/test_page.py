@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.conftest import Studio, Visit
 
-TABS = ("Text to image", "Adapters", "ControlNet", "Merge", "History", "Hello", "Extensions", "Settings")
+TABS = ("Text to image", "Adapters", "ControlNet", "Merge", "History", "Memory", "Hello", "Extensions", "Settings")
 NAMELESS = """
 () => [...document.querySelectorAll('button, input, textarea, select, a[href]')]
   .filter((element) => element.offsetParent !== null)

@@ -70,8 +70,8 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
         f"{judge['held_out']:.0f} real pictures that it never saw it is right about the thing in "
         f"{judge['real_thing_first']:.0%} ({judge['real_thing_in_5']:.0%} among five) and the style in "
         f"{judge['real_style']:.0%}; after the autoencoder's round trip in {judge['tripped_thing_first']:.0%} "
-        f"({judge['tripped_thing_in_5']:.0%}) and {judge['tripped_style']:.0%}. {_trust(judge)}All pictures below: plain diffusers, "
-        "default steps and guidance.",
+        f"({judge['tripped_thing_in_5']:.0%}) and {judge['tripped_style']:.0%}. {_trust(judge)}"
+        "All pictures below: plain diffusers, default steps and guidance.",
         _goals(report),
     ]
     rows = []
@@ -81,14 +81,15 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
             stops = [(key.removeprefix("style_at_"), value) for key, value in found.items() if "style_at_" in key]
             sweep = " · ".join(f"{value:.2f}" for _, value in sorted(stops, key=lambda stop: float(stop[0])))
             rows.append(
-                f"| {lora.name} | {found['off_style']:.0%} → {found['style']:.0%} | {found['off_thing_in_5']:.0%} → "
+                f"| {lora.name} | {found['off_style']:.0%} → {found['style']:.0%} "
+                f"| {judge.get(f'tripped_style_of_{lora.set}', 0.0):.0%} | {found['off_thing_in_5']:.0%} → "
                 f"{found['thing_in_5']:.0%} | {sweep} |"
             )
     if rows:
         marks = " · ".join(f"{weight:g}" for weight in adapters.evaluation.weights) if adapters.evaluation else ""
         head = (
-            f"| Adapter | Style off → on (goal 80%) | Thing among five, off → on | Style probability at {marks} |\n"
-            "|---|---|---|---|\n"
+            "| Adapter | Style off → on (goal 80%) | The judge on real pictures of that style, after the autoencoder "
+            f"| Thing among five, off → on | Style probability at {marks} |\n|---|---|---|---|---|\n"
         )
         lines.append(head + "\n".join(rows))
     rows = []

@@ -83,11 +83,15 @@ class ControlNetConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The judge: `width` channels at first; `held_out`: the share of (thing, set) pairs that it never sees."""
+    """The judge: `width` channels at first; `held_out`: the share of (thing, set) pairs that it never sees.
+
+    `everything`: learn styles from all pictures of the sets, not from those of the concepts alone.
+    """
 
     course: Course
     width: int = 24
     held_out: float = 0.1
+    everything: bool = False
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,7 @@ def train_judge(
     dark = keys.index("fluent-ink") if "fluent-ink" in keys else -1
 
     def loss_of(batch: int, rng: np.random.Generator) -> torch.Tensor:
-        # half of them any picture of any set: a thousand things a set teach what its style is
-        half = batch // 2
+        half = batch // 2 if config.everything else 0
         chosen = torch.cat([
             rows[torch.from_numpy(rng.integers(len(rows), size=batch - half))],
             everything[torch.from_numpy(rng.integers(len(everything), size=half))],
@@ -145,15 +144,10 @@ def train_judge(
             thing.float(), data.thing[chosen].to(device.place), ignore_index=-1, label_smoothing=0.05
         ) + F.cross_entropy(style.float(), data.style[chosen].to(device.place), label_smoothing=0.05)
 
-    settings = {
-        **asdict(config),
-        "slugs": slugs,
-        "keys": keys,
-        "seed": recipe.seed,
-        "size": recipe.data.size,
-        "pictures": len(data.raw),
-    }
+    settings = {**asdict(config), "slugs": slugs, "keys": keys, "seed": recipe.seed, "size": recipe.data.size}
     settings.pop("course")
+    if not config.everything:
+        settings.pop("everything")
     path = folder / "judge.pt"
     numbers = run_course("judge", config.course, parameters, loss_of, path, settings, recipe.seed)
     _settle(net, data, rows, device)
@@ -176,18 +170,22 @@ def _settle(net: JudgeNet, data: _Cutouts, rows: torch.Tensor, device: Device) -
 
 
 def _collect(config: ClassifierConfig, seed: int, slugs: list[str], sets: dict[str, Pictures]) -> _Cutouts:
+    """The concepts' pictures first, then all others, which are held out unless `everything` is learnt from."""
     rng = np.random.default_rng([seed, 11])
-    number = {slug: row for row, slug in enumerate(slugs)}
-    raw, things, styles, held = [], [], [], []
+    rows = [
+        (cutout, thing, style, bool(rng.random() < config.held_out))
+        for style, pictures in enumerate(sets.values())
+        for thing, slug in enumerate(slugs)
+        if (cutout := pictures.find(slug)) is not None
+    ]
+    if all(row[3] for row in rows):
+        rows[0] = (*rows[0][:3], False)
     for style, pictures in enumerate(sets.values()):
         for slug, cutout in zip(pictures.slugs, pictures.rgba, strict=True):
-            raw.append(cutout)
-            things.append(number.get(slug, -1))
-            styles.append(style)
-            held.append(slug in number and bool(rng.random() < config.held_out))
-    if all(out or thing < 0 for out, thing in zip(held, things, strict=True)):
-        held[next(row for row, thing in enumerate(things) if thing >= 0)] = False
-    return _Cutouts(raw, torch.tensor(things), torch.tensor(styles), torch.tensor(held))
+            if slug not in slugs:
+                rows.append((cutout, -1, style, not config.everything or bool(rng.random() < config.held_out)))
+    cutouts, things, styles, held = zip(*rows, strict=True)
+    return _Cutouts(list(cutouts), torch.tensor(things), torch.tensor(styles), torch.tensor(held))
 
 
 def _vary(rgba: torch.Tensor, ground: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -202,15 +200,34 @@ def _vary(rgba: torch.Tensor, ground: torch.Tensor, rng: np.random.Generator) ->
     return (made * light + noise).clamp(0, 1) * 2 - 1
 
 
-@torch.no_grad()
 def _own_score(judge: Judge, data: _Cutouts, autoencoder: Any) -> dict[str, float]:
-    """On held-out real pictures on white, and on the same after the autoencoder's round trip."""
-    rows = torch.nonzero(data.held).flatten().tolist() or [0]
-    pictures = np.stack([on_background(data.raw[row], BACKGROUNDS["white"]) for row in rows])
+    """On held-out real pictures on white, and on the same after the autoencoder's round trip.
+
+    `tripped_style_of_SET`: how often it tells that style, over held-out pictures of any thing (at most 300).
+    """
+    rows = torch.nonzero(data.held & (data.thing >= 0)).flatten().tolist() or [0]
+    pictures = _plain(data, rows)
     asked = [(judge.keys[int(data.style[row])], judge.slugs[int(data.thing[row])]) for row in rows]
-    tensors = to_tensor(pictures)
-    back = torch.cat([autoencoder.decode(autoencoder.encode(part).latents).sample for part in tensors.split(64)])
-    tripped = ((back.clamp(-1, 1) + 1) * 127.5 + 0.5).byte().permute(0, 2, 3, 1).numpy()
     real = {f"real_{key}": value for key, value in judge.score(pictures, asked).items()}
-    trip = {f"tripped_{key}": value for key, value in judge.score(tripped, asked).items()}
+    trip = {f"tripped_{key}": value for key, value in judge.score(_tripped(pictures, autoencoder), asked).items()}
+    rng = np.random.default_rng(7)
+    for style, key in enumerate(judge.keys):
+        unseen = torch.nonzero(data.held & (data.style == style)).flatten().numpy()
+        if len(unseen):
+            some = rng.permutation(unseen)[:300].tolist()
+            told = judge.read(_tripped(_plain(data, some), autoencoder))[1].argmax(1)
+            trip[f"tripped_style_of_{key}"] = float((told == style).mean())
     return {"held_out": float(len(rows)), **real, **trip}
+
+
+def _plain(data: _Cutouts, rows: list[int]) -> np.ndarray:
+    """(N, H, W, 3) uint8 on white."""
+    return np.stack([on_background(data.raw[row], BACKGROUNDS["white"]) for row in rows])
+
+
+@torch.no_grad()
+def _tripped(pictures: np.ndarray, autoencoder: Any) -> np.ndarray:
+    """The same pictures encoded and decoded."""
+    parts = to_tensor(pictures).split(64)
+    back = torch.cat([autoencoder.decode(autoencoder.encode(part).latents).sample for part in parts])
+    return ((back.clamp(-1, 1) + 1) * 127.5 + 0.5).byte().permute(0, 2, 3, 1).numpy()
