@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--recipe", default=str(HERE / "configs" / "starter.toml"), help="a TOML file")
-    parser.add_argument("--work", default=str(HERE / "work"), help="folder for data, renders and checkpoints")
+    parser.add_argument("--work", default=str(HERE / "runs"), help="folder for data, renders and checkpoints")
     docs = HERE.parent / "docs" / "starter-kit"
     parser.add_argument("--docs", default=str(docs), help="the folder for the measurements' pictures")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = as the recipe says")

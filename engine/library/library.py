@@ -91,7 +91,8 @@ class Library:
         reading = self._reading
         if reading is not None:
             reading.join(timeout)
-        return not self._unread
+        # The last handful is taken off the list before it is read.
+        return not self._unread and (reading is None or not reading.is_alive())
 
     def model_folders(self) -> list[Path]:
         """Where base models go: the user's own folder first, then those of other studios."""

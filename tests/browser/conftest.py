@@ -1,16 +1,10 @@
-"""A real studio (web process and engine process, a tiny real model) and a real Chromium, each started once."""
+"""A real studio (web process and engine process, a tiny real model) and a real Chromium, started once for each file."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from engine.settings import ROOT
+from tests.support.studio_process import StudioProcess
+from tests.support.studio_process import studio as running_studio
 from tests.support.tiny_models import write_tiny_sd1
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -57,15 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Studio:
     """A running studio: its address, its data folder, and plain REST for what a test needs to know."""
 
-    def __init__(self, data: Path, process: subprocess.Popen[bytes], url: str) -> None:
+    def __init__(self, data: Path, running: StudioProcess) -> None:
         self.data = data
-        self.process = process
-        self.url = url
+        self.running = running
+        self.url = running.url
 
     def get(self, path: str) -> Any:
         """JSON of a GET."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
-            return json.load(answer)
+        return self.running.http.get(path).raise_for_status().json()
 
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs, newest first."""
@@ -75,52 +69,21 @@ class Studio:
         """Leave nothing running for the next test."""
         for job in self.jobs():
             if job["status"] in ("queued", "running"):
-                request = urllib.request.Request(f"{self.url}/api/v1/jobs/{job['id']}", method="DELETE")
-                try:
-                    urllib.request.urlopen(request, timeout=60).close()
-                except urllib.error.HTTPError as error:
-                    # 409: it ended by itself meanwhile.
-                    if error.code != 409:
-                        raise
+                answer = self.running.http.delete(f"/api/v1/jobs/{job['id']}")
+                # 409: it ended by itself meanwhile.
+                assert answer.is_success or answer.status_code == 409, answer.text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory, browser_program: str) -> Iterator[Studio]:
-    """`python -m webui` on a fresh data folder, ready to generate."""
+    """A studio on a fresh data folder, ready to generate; one for each file, so that no file sees another's form."""
     data = tmp_path_factory.mktemp("studio")
     write_tiny_sd1(data / "models" / "checkpoints" / "tiny-sd1")
     config = data / "config.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    port = _free_port()
-    with (data / "studio.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "webui",
-                "--data",
-                str(data),
-                "--config",
-                str(config),
-                "--port",
-                str(port),
-                "--no-browser",
-            ],
-            cwd=ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"},
-        )
-    running = Studio(data, process, f"http://127.0.0.1:{port}")
-    try:
-        _wait_until_ready(running)
-        yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    with running_studio(data, config) as running:
+        running.wait_for(page="ready", engine="ready")
+        yield Studio(data, running)
 
 
 @pytest.fixture(scope="session")
@@ -248,26 +211,3 @@ def visit(chromium: Any, studio: Studio) -> Iterator[Visit]:
     made.context.close()
     assert made.foreign == []
     assert made.faults == []
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_ready(studio: Studio) -> None:
-    deadline = time.monotonic() + 240
-    health: dict[str, Any] = {}
-    while time.monotonic() < deadline:
-        if studio.process.poll() is not None:
-            break
-        try:
-            health = studio.get("/healthz")
-        except OSError:
-            health = {}
-        if health.get("page") == "ready" and health.get("engine") == "ready":
-            return
-        time.sleep(0.3)
-    log = (studio.data / "studio.log").read_text(errors="replace")[-3000:]
-    raise AssertionError(f"The studio did not become ready: {health}\n{log}")

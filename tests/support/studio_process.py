@@ -35,7 +35,7 @@ class StudioProcess:
                     *("--port", str(self.port), "--no-browser", *options),
                 ],
                 cwd=ROOT,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"},
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"},
                 stdout=log,
                 stderr=log,
             )
