@@ -64,6 +64,7 @@ class SpecError(StudioError):
         "adapter_unknown",
         "style_unknown",
         "extension_unknown",
+        "extension_unusable",
         "upload_too_large",
         "image_unreadable",
         "memory_level_unknown",
@@ -194,7 +195,7 @@ class AccessError(StudioError):
     """The caller may not do this."""
 
     status = 403
-    codes = ("not_allowed", "host_unknown", "origin_foreign", "login_required")
+    codes = ("not_allowed", "host_unknown", "origin_foreign", "login_required", "too_many_passwords")
 
 
 class StorageError(StudioError):

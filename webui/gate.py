@@ -84,8 +84,8 @@ class Gate:
         if scope["type"] == "http" and scope["path"] == "/login" and self._login is not None:
             await self._login(scope, _Body(scope, headers, receive), guarded)
             return
-        if not self._may_enter(scope, headers):
-            await self._ask_to_log_in(scope, headers, guarded)
+        if self._login is not None and not self._may_enter(self._login, scope, headers):
+            await self._ask_to_log_in(self._login, scope, headers, guarded)
             return
         await self._pass_on(scope, headers, receive, guarded)
 
@@ -125,21 +125,20 @@ class Gate:
         server = scope.get("server") or ("", 0)
         return address.is_loopback or name == str(server[0]).lower()
 
-    def _may_enter(self, scope: Scope, headers: dict[str, str]) -> bool:
-        if self._login is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
+    def _may_enter(self, login: Login, scope: Scope, headers: dict[str, str]) -> bool:
+        if scope["type"] == "http" and scope["path"] in OPEN_PATHS:
             return True
-        return self._login.knows(headers, client_address(scope))
+        return login.knows(headers, client_address(scope))
 
-    async def _ask_to_log_in(self, scope: Scope, headers: dict[str, str], send: Send) -> None:
+    async def _ask_to_log_in(self, login: Login, scope: Scope, headers: dict[str, str], send: Send) -> None:
         wants_page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if wants_page and "text/html" in headers.get("accept", ""):
             target = f"/login?next={quote(scope['path'], safe='/')}".encode()
             await send({"type": "http.response.start", "status": 303, "headers": [(b"location", target)]})
             await send({"type": "http.response.body", "body": b""})
             return
-        hint = "Open /login in a browser, or send the password as Basic authorization."
-        error = AccessError("login_required", "This studio asks for a password.", hint)
-        await _refuse(scope, send, error, 401)
+        error, wait = login.refusal(headers, client_address(scope))
+        await _refuse(scope, send, error, 429 if wait else 401, wait)
 
     async def _pass_on(self, scope: Scope, headers: dict[str, str], receive: Receive, answer: _Answer) -> None:
         if scope["type"] != "http":
@@ -290,12 +289,18 @@ def _policy(path: str, host: str) -> bytes:
     ).encode("latin-1")
 
 
-async def _refuse(scope: Scope, send: Send, error: StudioError, status: int) -> None:
-    """An error as the answer; a WebSocket is closed before it is accepted, which the browser sees as 403."""
+async def _refuse(scope: Scope, send: Send, error: StudioError, status: int, wait: int = 0) -> None:
+    """An error as the answer; a WebSocket is closed before it is accepted, which the browser sees as 403.
+
+    Args:
+        wait: seconds after which it may be tried again; 0 says nothing about that.
+    """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 4403, "reason": error.code})
         return
     body = json.dumps(error.to_wire(), ensure_ascii=False).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if wait:
+        headers.append((b"retry-after", str(wait).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -14,45 +14,22 @@ import html
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from engine.errors import AccessError
+from webui.failure_limit import FailureLimit, locked_out
+
 COOKIE = "easel_session"
 SESSION_SECONDS = 30 * 24 * 3600
-# Wrong passwords: from one address, and from all together, within the window.
-FAILURES_PER_ADDRESS = 8
-FAILURES_IN_ALL = 200
-WINDOW_SECONDS = 300.0
 _FORM_LIMIT = 8192
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class FailureLimit:
-    """Counts wrong passwords by address, in a sliding window."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failures: deque[tuple[float, str]] = deque()
-
-    def blocked(self, address: str) -> bool:
-        """Whether this address, or everybody, has to wait."""
-        edge = self._clock() - WINDOW_SECONDS
-        while self._failures and self._failures[0][0] < edge:
-            self._failures.popleft()
-        if len(self._failures) >= FAILURES_IN_ALL:
-            return True
-        return sum(1 for _, who in self._failures if who == address) >= FAILURES_PER_ADDRESS
-
-    def add(self, address: str) -> None:
-        """One more wrong password."""
-        self._failures.append((self._clock(), address))
 
 
 class Login:
@@ -87,9 +64,19 @@ class Login:
         given = _password_in(headers.get("authorization", ""))
         return given is not None and self.check(given, address)
 
+    def refusal(self, headers: dict[str, str], address: str) -> tuple[AccessError, int]:
+        """Why a program is not let in, and how many seconds it has to wait (0: it may try at once)."""
+        if _password_in(headers.get("authorization", "")) is None:
+            hint = "Open /login in a browser, or send the password as Basic authorization."
+            return AccessError("login_required", "This studio asks for a password.", hint), 0
+        wait = self._limit.wait(address)
+        if wait:
+            return locked_out(wait), wait
+        return AccessError("login_required", "That is not the password of this studio.", "Send the right one."), 0
+
     def check(self, given: str, address: str) -> bool:
         """Compare a password in constant time; a blocked address is refused whatever it sends."""
-        if self._limit.blocked(address):
+        if self._limit.wait(address):
             return False
         if hmac.compare_digest(_digest(given), self._digest):
             return True
@@ -118,8 +105,9 @@ class Login:
         fields = parse_qs((await _read(receive)).decode("utf-8", "replace"), max_num_fields=8)
         target = _safe_target(fields.get("next", ["/"])[0])
         address = str((scope.get("client") or ("", 0))[0])
-        if self._limit.blocked(address):
-            await self._show(send, 429, "Too many wrong passwords. Wait five minutes, then try again.", target)
+        wait = self._limit.wait(address)
+        if wait:
+            await self._show(send, 429, str(locked_out(wait)), target, wait)
             return
         if not self.check(fields.get("password", [""])[0], address):
             await self._show(send, 401, "That is not the password.", target)
@@ -129,7 +117,7 @@ class Login:
         await send({"type": "http.response.start", "status": 303, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _show(self, send: Send, status: int, message: str, target: str) -> None:
+    async def _show(self, send: Send, status: int, message: str, target: str, wait: int = 0) -> None:
         page = self._page.replace("{{message}}", html.escape(message)).replace("{{next}}", html.escape(target))
         body = page.encode()
         headers = [
@@ -137,6 +125,8 @@ class Login:
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
         ]
+        if wait:
+            headers.append((b"retry-after", str(wait).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

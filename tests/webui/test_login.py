@@ -13,8 +13,9 @@ import pytest
 from tests.webui.asgi import Answer, ask
 from tests.webui.test_gate import Echo
 from webui import login as module
+from webui.failure_limit import FAILURES_IN_ALL, FAILURES_PER_ADDRESS, WINDOW_SECONDS, FailureLimit
 from webui.gate import Gate
-from webui.login import FAILURES_IN_ALL, FAILURES_PER_ADDRESS, SESSION_SECONDS, WINDOW_SECONDS, FailureLimit, Login
+from webui.login import SESSION_SECONDS, Login
 from webui.warming import STATIC_DIR
 
 PAGE = (STATIC_DIR / "login.html").read_text(encoding="utf-8")
@@ -112,18 +113,49 @@ def test_guessing_is_slowed_down_for_that_address_only() -> None:
     for _ in range(FAILURES_PER_ADDRESS):
         assert send_password(gate, "guess").status == 401
     assert send_password(gate, PASSWORD).status == 429
-    assert go(gate, "/x", headers={"authorization": "Bearer " + "x"}, client="10.0.0.7").status == 401
     assert send_password(gate, PASSWORD, client="10.0.0.8").status == 303
     clock.now += WINDOW_SECONDS + 1
     assert send_password(gate, PASSWORD).status == 303
 
 
+def test_a_program_that_is_locked_out_is_told_so_and_when_to_come_back() -> None:
+    clock = Clock()
+    gate = make("plain", clock=clock)
+    for _ in range(FAILURES_PER_ADDRESS - 1):
+        answer = go(gate, "/x", headers={"authorization": "Bearer guess"})
+        assert (answer.status, answer.code) == (401, "login_required")
+        assert b"not the password" in answer.body
+        clock.now += 10
+    assert go(gate, "/x", headers={"authorization": "Bearer guess"}).header("retry-after") == "230"
+    clock.now += 10
+    right = {"authorization": "Bearer plain"}
+    answer = go(gate, "/x", headers=right)
+    assert (answer.status, answer.code, answer.header("retry-after")) == (429, "too_many_passwords", "220")
+    assert b"Try again in 4 minutes." in answer.body
+    clock.now += 200
+    answer = go(gate, "/x", headers=right)
+    assert b"Try again in 20 seconds." in answer.body
+    # Who sends no password at all is asked for one, as ever.
+    assert go(gate, "/x").code == "login_required"
+    clock.now += 20
+    assert go(gate, "/x", headers=right).status == 200
+
+
+def test_the_login_page_says_how_long_to_wait() -> None:
+    gate = make()
+    for _ in range(FAILURES_PER_ADDRESS):
+        send_password(gate, "guess")
+    answer = send_password(gate, PASSWORD)
+    assert (answer.status, answer.header("retry-after")) == (429, "300")
+    assert b"Try again in 5 minutes." in answer.body
+
+
 def test_guessing_from_many_addresses_is_slowed_down_too() -> None:
     limit = FailureLimit(Clock())
     for number in range(FAILURES_IN_ALL):
-        assert not limit.blocked(f"10.0.{number // 250}.{number % 250}")
+        assert limit.wait(f"10.0.{number // 250}.{number % 250}") == 0
         limit.add(f"10.0.{number // 250}.{number % 250}")
-    assert limit.blocked("10.9.9.9")
+    assert limit.wait("10.9.9.9") == WINDOW_SECONDS
 
 
 @pytest.mark.parametrize(
