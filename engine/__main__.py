@@ -34,13 +34,15 @@ def main() -> int:
 
     from engine.server.process import serve
 
-    return serve(listener, token, config=options.config, data=options.data)
+    given = {"extensions": None} if options.safe_mode else {}
+    return serve(listener, token, config=options.config, data=options.data, **given)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engine", description="The engine of Easel.")
     parser.add_argument("--config", type=Path, default=None)
     parser.add_argument("--data", default=None)
+    parser.add_argument("--safe-mode", action="store_true")
     return parser.parse_args()
 
 

@@ -196,7 +196,8 @@ def _adds(host: ExtensionHost) -> tuple[str, ...]:
     tabs = [f"tab “{tab.title}”" for tab in host.tabs]
     panels = [f"panel “{panel.title}”" for panel in host.panels]
     settings = ["settings"] if host.setting_groups else []
-    return tuple(tabs + panels + settings)
+    routes = [f"{route.method} {route.address}" for route in host.routes]
+    return tuple(tabs + panels + settings + routes)
 
 
 def _place(error: BaseException) -> str:

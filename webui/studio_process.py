@@ -234,7 +234,7 @@ class StudioProcess:
     def _supervisor(self, settings: Settings) -> EngineSupervisor:
         from engine.client.supervisor import EngineSupervisor
 
-        return EngineSupervisor(settings, config=self._options.config)
+        return EngineSupervisor(settings, config=self._options.config, safe_mode=self._options.safe_mode)
 
     def _make_hub(self, supervisor: EngineSupervisor) -> LiveHub:
         from webui.live import LiveHub

@@ -12,6 +12,7 @@ from engine.adapters.kinds.dora import decomposed
 from engine.adapters.kinds.parts import Incomplete, Kind, Parts
 from engine.adapters.modules import TargetModule
 from engine.adapters.patch import ModulePatch
+from engine.library.added_kinds import added_kinds
 
 # What may stand beside any kind.
 SHARED = frozenset({"alpha", "dora_scale", "magnitude", "diff_b"})
@@ -20,7 +21,11 @@ SHARED = frozenset({"alpha", "dora_scale", "magnitude", "diff_b"})
 def kind_of(tensors: Mapping[str, Tensor]) -> Kind | None:
     """The kind of a module with these tensors; None: no kind knows them (they may still change the bias)."""
     dims = {suffix: tensor.dim() for suffix, tensor in tensors.items()}
-    return next((kind for kind in KINDS if kind.detect(dims)), None)
+    own = next((kind for kind in KINDS if kind.detect(dims)), None)
+    if own is not None:
+        return own
+    added = next((kind for kind in added_kinds() if kind.detect(dims)), None)
+    return Kind(added.title, added.detect, added.read, added.names) if added is not None else None
 
 
 def unread(tensors: Mapping[str, Tensor]) -> set[str]:

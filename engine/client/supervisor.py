@@ -57,6 +57,7 @@ class EngineSupervisor:
         settings: `engine.heartbeat_timeout` is the silence after which an engine counts as hung.
         command: what to start instead of `python -m engine` (for tests).
         config: the settings file that the engine is to read as well.
+        safe_mode: the engine loads no extensions.
         patience: waiting times.
     """
 
@@ -66,10 +67,11 @@ class EngineSupervisor:
         command: Sequence[str] | None = None,
         *,
         config: Path | None = None,
+        safe_mode: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self._settings = settings
-        self._command = list(command) if command is not None else _engine_command(settings, config)
+        self._command = list(command) if command is not None else _engine_command(settings, config, safe_mode)
         self._patience = patience or Patience()
         self._hub = EventHub()
         self._log = EngineLog(settings.state_dir / "engine.log")
@@ -309,8 +311,8 @@ class EngineSupervisor:
         raise EngineLostError("engine_lost", self._message, "Try again in a moment.")
 
 
-def _engine_command(settings: Settings, config: Path | None) -> list[str]:
-    command = [sys.executable, "-m", "engine", "--data", str(settings.data_dir)]
+def _engine_command(settings: Settings, config: Path | None, safe_mode: bool) -> list[str]:
+    command = [sys.executable, "-m", "engine", "--data", str(settings.data_dir), *["--safe-mode"] * safe_mode]
     return command if config is None else [*command, "--config", str(config)]
 
 

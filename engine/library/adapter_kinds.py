@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from engine.library.added_kinds import added_ending
 from engine.library.headers import TensorInfo
 from engine.protocol.adapters import AdapterKind
 
@@ -36,10 +37,16 @@ def kind_and_rank(tensors: Mapping[str, TensorInfo]) -> tuple[AdapterKind, int |
     """The kind of most modules ("mixed" where none has nine tenths), the most frequent rank, how many modules."""
     kinds: Counter[AdapterKind] = Counter()
     ranks: Counter[int] = Counter()
+    strangers: set[tuple[str, str]] = set()
     dora = conv = 0
     for name, tensor in tensors.items():
         ending = _ending(name)
         kind = _kind(ending, name, tensor)
+        if kind is None and (added := added_ending(name)) is not None:
+            # Several tensors of a module have an end of the kind; each module counts once.
+            module = (added[0], added[2].title)
+            kind = None if module in strangers else added[2].title
+            strangers.add(module)
         if kind is not None:
             kinds[kind] += 1
             if kind in _RANKED and tensor.shape:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from engine.library.adapter_kinds import kind_and_rank
 from engine.library.adapter_words import advised_weight, training_tags, trigger_words
+from engine.library.added_kinds import added_ending
 from engine.library.headers import TensorInfo
 from engine.library.identity import AdapterFacts, Identity, common_dtype
 
@@ -44,7 +45,7 @@ def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
     """Whether most names are spelt as adapters spell them."""
     hits = 0
     for name in tensors:
-        if name.startswith(_PREFIXES) and any(mark in name for mark in _MARKS):
+        if name.startswith(_PREFIXES) and (any(mark in name for mark in _MARKS) or added_ending(name)):
             hits += 1
             if hits * 4 >= len(tensors):
                 return True

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from engine.errors import ModelFileError
+from engine.library.added_kinds import added_mark
 from engine.library.folders import folder_size, identify_folder, is_model_folder
 from engine.library.identify import identify_file
 from engine.library.identity import Identity
@@ -198,7 +199,7 @@ def _skip(name: str) -> bool:
 def _recall(place: Place, known: Mapping[str, tuple[int, int, Info]], fresh: list[Row]) -> Found | None:
     """What the index knows of this very file; None where it is new, changed, or was read by older rules."""
     row = known.get(str(place.path))
-    if row is None or row[2].get("version") != INFO_VERSION or row[:2] != state_of(place.path):
+    if row is None or row[2].get("version") != _version() or row[:2] != state_of(place.path):
         return None
     size, mtime_ns, info = row
     try:
@@ -257,7 +258,7 @@ def state_of(path: Path) -> tuple[int, int] | None:
 def info_of(identity: Identity, auto_v3: str = "", side: Sidecar | None = None, side_state: str = "") -> Info:
     """The row of the index for what was read."""
     info: Info = {
-        "version": INFO_VERSION,
+        "version": _version(),
         "identity": identity.model_dump(mode="json", exclude_defaults=True),
         "auto_v3": auto_v3,
     }
@@ -279,3 +280,9 @@ def _identify(path: Path, root: FoundFolder) -> Identity:
         return identify_folder(path) if path.is_dir() else identify_file(path)
     except ModelFileError as error:
         return Identity(kind=root.kind, problem=error.message, code=error.code)
+
+
+def _version() -> JsonValue:
+    """Of the rules and of the kinds that extensions brought: a row of another one is read again."""
+    mark = added_mark()
+    return f"{INFO_VERSION} {mark}" if mark else INFO_VERSION

@@ -9,9 +9,8 @@ from pydantic import Field
 from engine.protocol.frozen import Frozen
 from engine.protocol.specs import AdapterRef
 
-AdapterKind = Literal[
-    "LoRA", "LoCon", "LoHa", "LoKr", "(IA)³", "GLoRA", "OFT", "BOFT", "Full", "Norm", "DoRA", "mixed", ""
-]
+AdapterKind = str
+"""LoRA, LoCon, LoHa, LoKr, (IA)³, GLoRA, OFT, BOFT, Full, Norm, DoRA, "mixed", "", or as an extension calls it."""
 
 
 class AdapterView(Frozen):

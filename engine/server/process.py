@@ -17,7 +17,7 @@ from engine import platform
 from engine.errors import StudioError
 from engine.server.routes import create_app
 from engine.server.runtime import Runtime
-from engine.settings import load_settings
+from engine.settings import ROOT, load_settings
 
 log = logging.getLogger("easel.engine")
 
@@ -34,12 +34,16 @@ def serve(
     *,
     config: Path | None,
     data: str | None,
+    extensions: Path | None = ROOT / "extensions",
 ) -> int:
-    """Serve on `listener` until a signal comes or standard input closes. Returns the exit status."""
+    """Serve on `listener` until a signal comes or standard input closes. Returns the exit status.
+
+    `extensions` is their folder; None loads none.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        runtime = Runtime(load_settings(config, data=data))
+        runtime = Runtime(load_settings(config, data=data), extensions=extensions)
     except StudioError as error:
         # The supervisor shows the last lines of this stream.
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)  # noqa: T201

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.client.data_lock import DataLock
 from engine.control.annotators import AnnotatorFiles
@@ -46,9 +47,10 @@ from engine.server.answers.merges import MergeAnswers
 from engine.server.answers.pictures import PictureAnswers
 from engine.server.dispatch import Dispatch
 from engine.server.events import EventHub
+from engine.server.extension_halves import ExtensionHalves
 from engine.server.gallery import Gallery
 from engine.server.state import StateMachine
-from engine.settings import Settings
+from engine.settings import ROOT, Settings
 from engine.store.store import open_store
 
 log = logging.getLogger("easel.engine")
@@ -63,12 +65,16 @@ LOCK_PATIENCE = 30.0
 class Runtime:
     """One engine. `start()` once, `stop()` once.
 
+    Args:
+        extensions: the folder of extensions; None loads none (safe mode).
+
     Raises:
         StorageError, ConflictError: the data folder cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, extensions: Path | None = ROOT / "extensions") -> None:
         self.settings = settings
+        self.extensions = ExtensionHalves(extensions, settings.extensions.disabled)
         self.events = EventHub()
         self.state = StateMachine(self.events.publish)
         self.pulse = Pulse()
@@ -137,6 +143,8 @@ class Runtime:
         """The process entry of the worker's half: a fault here is told, since nothing would run."""
         try:
             with self.pulse.allow(IMPORT_ALLOWANCE):
+                # First, since the folders are looked at with the kinds of files that extensions bring.
+                self.extensions.load()
                 self.library.refresh()
                 self._follow_library()
                 self.events.publish(LibraryChanged(models=len(self.library.models())))
@@ -211,7 +219,14 @@ class Runtime:
                     self.library_changed,
                 ).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
-                EngineAnswers(self.state, self.queue, self.store, self.metrics, lambda: self.events.last_seq).answers(),
+                EngineAnswers(
+                    self.state,
+                    self.queue,
+                    self.store,
+                    self.metrics,
+                    lambda: self.events.last_seq,
+                    self.extensions.tell,
+                ).answers(),
             ]
         )
 

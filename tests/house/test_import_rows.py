@@ -14,6 +14,7 @@ ROWS: dict[str, int] = {
     "engine.protocol": 0,
     "engine.settings": 0,
     "engine.platform": 0,
+    "engine.extension_folder": 0,
     "engine.launcher": 0,
     "engine.client": 1,
     "engine.conditioning.grammar": 1,
@@ -35,13 +36,17 @@ ROWS: dict[str, int] = {
     "engine.pipeline": 4,
     "engine.jobs": 5,
     "engine.host": 6,
+    "engine.extension_kinds": 6,
     "engine.server": 6,
     "engine.__main__": 6,
     "engine.cli": 7,
 }
 # launch.py looks at the lock of the data folder before anything is installed.
 ALLOWED_UPWARD = {("engine.launcher", "engine.client.data_lock")}
-WEBUI_MAY = ("webui", "engine.protocol", "engine.errors", "engine.settings", "engine.client", "engine.platform")
+WEBUI_MAY = (
+    "webui", "engine.protocol", "engine.errors", "engine.settings", "engine.client", "engine.platform",
+    "engine.extension_folder",
+)  # fmt: skip
 TORCH = (
     "torch",
     "torchvision",

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from engine.extension_folder import Manifest
 from engine.host import ENGINE_METHODS
 from engine.settings import ROOT
-from webui.extension_loader import Manifest
 from webui.host import UI_METHODS
 
 TEXT = (ROOT / "docs" / "extensions.md").read_text(encoding="utf-8")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
+from engine.protocol.extensions import EngineHalves
 from webui.host import CardState, ExtensionCard
 
 _STATES: dict[CardState, str] = {"on": "on", "off": "off", "broken": "does not run"}
@@ -19,6 +21,22 @@ def extension_cards(cards: Sequence[ExtensionCard]) -> str:
             "<code>python3 launch.py new-extension NAME</code> makes one.</p></div>"
         )
     return f'<div class="easel-cards">{"".join(_card(card) for card in cards)}</div>'
+
+
+def with_engine_halves(cards: Sequence[ExtensionCard], told: EngineHalves | None) -> list[ExtensionCard]:
+    """The cards with what became of the engine's halves; `told` is None while the engine does not answer."""
+    halves = {half.id: half for half in told.halves} if told is not None else {}
+    shown: list[ExtensionCard] = []
+    for card in cards:
+        half = halves.get(card.id)
+        if half is None or card.state == "off":
+            shown.append(card)
+        elif half.state == "on":
+            shown.append(replace(card, adds=(*card.adds, *half.adds)))
+        else:
+            reason = f"Its engine half does not work: {half.reason}"
+            shown.append(replace(card, state="broken", reason=f"{card.reason} {reason}".strip(), detail=half.detail))
+    return shown
 
 
 def _card(card: ExtensionCard) -> str:

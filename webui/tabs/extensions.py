@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from webui.components.extension_cards import extension_cards
+from engine.errors import StudioError
+from engine.protocol.commands import ListEngineHalves
+from webui.components.extension_cards import extension_cards, with_engine_halves
 from webui.host import TabContext, TabSpec
 
 
@@ -23,4 +25,14 @@ def build(context: TabContext) -> None:
     )
     cards = gr.HTML(html_template="${value}", js_on_load=None, apply_default_css=False, elem_id="easel-extension-cards")
     page = context.bridge()
-    page.on_load(lambda request: page.clean(request, extension_cards(context.cards)), [cards])
+
+    async def shown(request: gr.Request) -> object:
+        told = None
+        try:
+            told = await context.client.call(ListEngineHalves())
+        except StudioError:
+            # The engine is not there: its halves are not told then.
+            told = None
+        return page.clean(request, extension_cards(with_engine_halves(context.cards, told)))
+
+    page.on_load(shown, [cards])

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from engine.adapters.modules import COMPONENTS
+from engine.library.added_kinds import added_ending
 
 LORA_SUFFIXES = {"A": "lora_down", "B": "lora_up", "down": "lora_down", "up": "lora_up", "mid": "lora_mid"}
 # peft puts the adapter's name between suffix and "weight", some exports keep it: lora_A.default.weight.
@@ -49,14 +50,20 @@ def canonical_suffix(text: str) -> str | None:
     if _ROTATION.fullmatch(text):
         return "oft_R"
     match = _PLAIN.fullmatch(text)
-    return match[1] if match else None
+    if match:
+        return match[1]
+    added = added_ending(f".{text}")
+    return added[1] if added and not added[0] else None
 
 
 def split_dotted(name: str) -> tuple[str, str] | None:
     """(module, canonical suffix) of a name whose module is written with dots; None: no suffix that anybody knows."""
     match = _DOTTED.fullmatch(name)
     suffix = canonical_suffix(match[2]) if match else None
-    return (match[1], suffix) if match and suffix else None
+    if match and suffix:
+        return match[1], suffix
+    added = added_ending(name)
+    return (added[0], added[1]) if added and added[0] else None
 
 
 def component_first(name: str) -> tuple[tuple[str, ...], str]:

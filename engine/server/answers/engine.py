@@ -7,18 +7,36 @@ from collections.abc import Callable
 
 from engine.jobs.queue import JobQueue
 from engine.metrics.registry import Metrics
-from engine.protocol.commands import Done, EngineStatus, GetMetrics, GetStatus, GetValue, MetricsText, SetValue, Value
+from engine.protocol.commands import (
+    Done,
+    EngineStatus,
+    GetMetrics,
+    GetStatus,
+    GetValue,
+    ListEngineHalves,
+    MetricsText,
+    SetValue,
+    Value,
+)
+from engine.protocol.extensions import EngineHalves
 from engine.server.dispatch import Answers
 from engine.server.state import StateMachine
 from engine.store.store import Store
 
 
 class EngineAnswers:
-    """Status, metrics and stored values."""
+    """Status, metrics, stored values and the engine's halves of extensions."""
 
     def __init__(
-        self, state: StateMachine, queue: JobQueue, store: Store, metrics: Metrics, last_seq: Callable[[], int]
+        self,
+        state: StateMachine,
+        queue: JobQueue,
+        store: Store,
+        metrics: Metrics,
+        last_seq: Callable[[], int],
+        halves: Callable[[], EngineHalves],
     ) -> None:
+        self._halves = halves
         self._state, self._queue, self._store = state, queue, store
         self._metrics, self._last_seq = metrics, last_seq
 
@@ -27,6 +45,7 @@ class EngineAnswers:
         return {
             GetStatus: self.status,
             GetMetrics: self.metrics,
+            ListEngineHalves: self.halves,
             GetValue: self.get_value,
             SetValue: self.set_value,
         }
@@ -49,6 +68,10 @@ class EngineAnswers:
         """Prometheus text."""
         self._metrics.set_jobs(self._store.jobs.counts())
         return MetricsText(text=self._metrics.render())
+
+    def halves(self, command: ListEngineHalves) -> EngineHalves:
+        """What became of each."""
+        return self._halves()
 
     def get_value(self, command: GetValue) -> Value:
         """A stored value."""

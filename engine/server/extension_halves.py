@@ -1,0 +1,71 @@
+"""ExtensionHalves: the engine's halves of extensions, loaded once, before the folders of models are looked at.
+
+A half that fails in any way adds nothing and is told; the engine goes on. Which folders, ids and manifests count is the
+same as in the web process, where manifests are complained about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.extension_folder import Manifest, extension_folders, read_manifest, register_function
+from engine.host import HOST_API, EngineHost, guard
+from engine.library.added_kinds import set_added_kinds
+from engine.protocol.extensions import EngineHalf, EngineHalves
+
+log = logging.getLogger("easel.engine")
+
+
+class ExtensionHalves:
+    """All halves below `root` but the disabled ones; a root of None (safe mode) means none.
+
+    Attributes:
+        hosts: what those that work have collected, for whoever puts the engine together.
+    """
+
+    def __init__(self, root: Path | None, disabled: Sequence[str] = ()) -> None:
+        self._root, self._disabled = root, disabled
+        self.hosts: tuple[EngineHost, ...] = ()
+        self._told = EngineHalves(loaded=False)
+
+    def load(self) -> None:
+        """Import them, on this thread. What they add takes effect here or where the engine is put together."""
+        hosts: list[EngineHost] = []
+        told: list[EngineHalf] = []
+        set_added_kinds(())
+        for folder, manifest in self._manifests():
+            host = EngineHost(manifest.id)
+            reason, detail = guard(partial(_register, folder, manifest, host))
+            if reason:
+                log.warning("the engine half of %s does not work: %s (%s)", manifest.id, reason, detail)
+                told.append(EngineHalf(id=manifest.id, state="broken", reason=reason, detail=detail))
+                continue
+            hosts.append(host)
+            told.append(EngineHalf(id=manifest.id, adds=host.adds))
+            # Known to the next half too, which may not take the same names.
+            set_added_kinds(tuple(kind for each in hosts for kind in each.adapter_kinds))
+        self.hosts = tuple(hosts)
+        self._told = EngineHalves(halves=tuple(told))
+
+    def tell(self) -> EngineHalves:
+        """What became of each. Any thread."""
+        return self._told
+
+    def _manifests(self) -> list[tuple[Path, Manifest]]:
+        found: dict[str, tuple[Path, Manifest]] = {}
+        for folder in extension_folders(self._root) if self._root is not None else ():
+            try:
+                manifest = read_manifest(folder, HOST_API)
+            except ConfigError:
+                continue
+            if manifest.engine and manifest.id not in self._disabled:
+                found.setdefault(manifest.id, (folder, manifest))
+        return list(found.values())
+
+
+def _register(folder: Path, manifest: Manifest, host: EngineHost) -> None:
+    register_function(folder, manifest.id, manifest.engine, "engine")(host)
