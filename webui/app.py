@@ -140,11 +140,14 @@ def mount_page(app: FastAPI, context: WebContext, *, safe_mode: bool = False) ->
     """Import Gradio, build the page, and mount it behind the routes. Takes seconds: call it in a thread."""
     import gradio as gr
 
+    from webui.api.extensions import routes_of
     from webui.host import TabContext
     from webui.studio import build_studio, mount_options, scan_extensions
 
     scan = scan_extensions(context.settings, safe_mode=safe_mode)
-    blocks = build_studio(TabContext(client=context.client, settings=context.settings), scan)
+    tabs = TabContext(client=context.client, settings=context.settings)
+    blocks = build_studio(tabs, scan)
+    app.router.routes.extend(routes_of(tabs, (route for found in scan.loaded for route in found.host.routes)))
     # Without heartbeats Gradio does not notice that a tab is closed: its oldest sessions go when there are too many.
     blocks.state_session_capacity = _GRADIO_SESSIONS
     options = {"max_file_size": _UPLOAD_LIMIT, **mount_options(context.settings)}

@@ -7,9 +7,10 @@ half lives in `engine/host.py`. docs/extensions.md describes every method; a tes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from engine.client.base import EngineClient
 from engine.errors import SpecError
@@ -30,6 +31,8 @@ __all__ = [
     "PageBridge",
     "PanelSpec",
     "Reply",
+    "RouteRequest",
+    "RouteSpec",
     "SettingField",
     "SettingGroup",
     "TabContext",
@@ -39,6 +42,8 @@ __all__ = [
 HOST_API = 1
 
 CardState = Literal["on", "off", "broken"]
+RouteMethod = Literal["GET", "POST", "PUT", "DELETE"]
+_ROUTE_PATH = re.compile(r"[a-z0-9{][a-z0-9_{}/.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ UI_METHODS: tuple[HostMethod, ...] = (
     HostMethod("tab", True, "A tab of its own."),
     HostMethod("panel", True, "A panel inside Text to image; its fields travel in the spec."),
     HostMethod("settings", True, "Values that a person sets on the Settings tab."),
-    HostMethod("rest_route", False, "A route below /api/v1/ext/<id>/."),
+    HostMethod("rest_route", True, "A route below /api/v1/ext/<id>/."),
 )
 
 
@@ -95,6 +100,41 @@ class SettingGroup:
     extension: str
     title: str
     fields: tuple[SettingField, ...]
+
+
+@dataclass(frozen=True)
+class RouteRequest:
+    """What a route of an extension is asked.
+
+    Attributes:
+        owner: who asks; put it into commands.
+        path: the `{parts}` of the address, by name.
+        query: what stands behind the `?`, by name; the last of several.
+        body: the JSON that was sent, None where nothing was.
+    """
+
+    owner: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+RouteHandler = Callable[["TabContext", RouteRequest], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class RouteSpec:
+    """A route of an extension. `handler` answers with a value that JSON can hold."""
+
+    extension: str
+    path: str
+    handler: RouteHandler
+    method: RouteMethod
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        return f"/api/v1/ext/{self.extension}/{self.path}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +215,7 @@ class ExtensionHost:
         self.tabs: list[TabSpec] = []
         self.panels: list[PanelSpec] = []
         self.setting_groups: list[SettingGroup] = []
+        self.routes: list[RouteSpec] = []
 
     def tab(self, title: str, build: Callable[[TabContext], None], *, order: int = 500) -> None:
         """Add a tab. `build(context)` makes Gradio components, as inside `with gr.Blocks()`."""
@@ -193,18 +234,26 @@ class ExtensionHost:
         """Declare values for the Settings tab; read them with `await context.extension_values(<id>)`."""
         self.setting_groups.append(SettingGroup(self.id, self.name, tuple(fields)))
 
-    def rest_route(self, path: str, handler: Callable[..., Awaitable[Any]], *, method: str = "GET") -> NoReturn:
-        """Not yet: a route below `/api/v1/ext/<id>/`."""
-        raise not_built_yet("rest_route")
+    def rest_route(self, path: str, handler: RouteHandler, *, method: RouteMethod = "GET") -> None:
+        """Answer at `/api/v1/ext/<id>/<path>`, behind the same gate and login as every other address.
 
+        Args:
+            path: small letters, digits, `-`, `_`, `.`, `/`, and `{names}` of parts.
+            handler: `await handler(context, request)` with a `RouteRequest`; what it returns is sent as JSON. A
+                `StudioError` becomes the answer with its code.
 
-def not_built_yet(method: str) -> SpecError:
-    """The error of a host method whose name is fixed but which does nothing yet."""
-    return SpecError(
-        "not_built_yet",
-        f"host.{method} is part of host API {HOST_API} but is not built yet in this version of Easel.",
-        "Leave the call out, or guard it with SpecError; docs/extensions.md says what works.",
-    )
+        Raises:
+            SpecError: `extension_unusable`, the path or the method cannot be used, or the route is there already.
+        """
+        path = path.strip("/")
+        known = {(route.method, route.path) for route in self.routes}
+        if not _ROUTE_PATH.fullmatch(path) or method not in get_args(RouteMethod) or (method, path) in known:
+            raise SpecError(
+                "extension_unusable",
+                f"The route {method} {path[:100]} cannot be used, or is there already.",
+                "Use small letters, digits, - _ . / and {names}, and GET, POST, PUT or DELETE.",
+            )
+        self.routes.append(RouteSpec(self.id, path, handler, method))
 
 
 def _values_key(extension: str) -> str:

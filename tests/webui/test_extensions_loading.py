@@ -8,7 +8,9 @@ import pytest
 
 from engine.errors import SpecError
 from engine.host import ENGINE_METHODS, EngineHost
+from engine.protocol.extensions import EngineHalf, EngineHalves
 from engine.settings import Settings
+from webui.components.extension_cards import with_engine_halves
 from webui.extension_loader import load_extensions
 from webui.host import UI_METHODS, ExtensionCard, ExtensionHost, TabContext
 from webui.studio import build_studio, core_tabs
@@ -52,10 +54,10 @@ def test_an_extension_with_a_hyphen_and_a_module_of_its_own_loads(tmp_path: Path
         ("def register(host):\n    raise ValueError('in register')\n", "in register"),
         ("import sys\nsys.exit(3)\n", "SystemExit"),
         ("x = 1\n", "register(host)"),
-        ("def register(host):\n    host.rest_route('/x', None)\n", "not built yet"),
+        ("def register(host):\n    host.rest_route('/no spaces', None)\n", "cannot be used"),
         ("def register(host):\n    host.no_such_method()\n", "no_such_method"),
     ],
-    ids=["import", "syntax", "raise", "register", "exit", "no-register", "not-yet", "unknown-method"],
+    ids=["import", "syntax", "raise", "register", "exit", "no-register", "bad-route", "unknown-method"],
 )
 def test_broken_code_becomes_a_card_with_the_reason(tmp_path: Path, code: str, reason: str) -> None:
     write(tmp_path, "broken", code)
@@ -88,6 +90,29 @@ def test_a_bad_manifest_becomes_a_card(tmp_path: Path, manifest: str, reason: st
     card = only_card(tmp_path)
     assert card.state == "broken"
     assert reason in card.reason
+
+
+def test_an_extension_may_have_its_engine_half_only(tmp_path: Path) -> None:
+    manifest = MANIFEST.format(id="quiet") + 'engine = "engine_side.py"\n'
+    write(tmp_path, "quiet", code=None, manifest=manifest)
+    assert only_card(tmp_path).state == "on"
+    write(tmp_path, "neither", code=None)
+    assert [card.state for card in load_extensions(tmp_path).cards] == ["broken", "on"]
+
+
+def test_what_became_of_the_engine_half_is_on_the_card(tmp_path: Path) -> None:
+    cards = [ExtensionCard("a", "A", adds=("tab “X”",)), ExtensionCard("b", "B"), ExtensionCard("c", "C", state="off")]
+    halves = (
+        EngineHalf(id="a", adds=("adapters of the kind Outer",)),
+        EngineHalf(id="b", state="broken", reason="It fell.", detail="engine_side.py, line 3"),
+        EngineHalf(id="c", state="broken", reason="It is off."),
+    )
+    first, second, third = with_engine_halves(cards, EngineHalves(halves=halves))
+    assert first.adds == ("tab “X”", "adapters of the kind Outer")
+    assert (second.state, second.detail) == ("broken", "engine_side.py, line 3")
+    assert "It fell." in second.reason
+    assert third == cards[2]
+    assert with_engine_halves(cards, None) == cards
 
 
 def test_a_folder_without_manifest_is_told_and_hidden_folders_are_not_looked_at(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TypeVar
 
 from fastapi import FastAPI
@@ -88,5 +89,8 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected %s at %s", type(error).__name__, request.url.path, exc_info=error)
-    told = InternalError("internal", "Something in Easel itself failed.", "The window where it runs has the details.")
+    extension = re.match(r"/api/v1/ext/([^/]+)/", request.url.path)
+    what = f"The extension “{extension[1][:60]}” failed at this" if extension else "Something in Easel itself failed"
+    what += " address." if extension else "."
+    told = InternalError("internal", what, "The window where Easel runs has the details.")
     return failure(request, told)
