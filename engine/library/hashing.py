@@ -39,7 +39,13 @@ def auto_v3_of(path: Path) -> str:
 
     Adapters are known by it: A1111 writes its first 12 characters as "Lora hashes".
     """
-    return hashes_of(path)[1]
+    try:
+        start = read_header(path).data_start
+    except ModelFileError:
+        return ""
+    digest = hashlib.sha256()
+    _feed(digest.update, path, start, None)
+    return digest.hexdigest()
 
 
 def hashes_of(path: Path, stopping: threading.Event | None = None) -> tuple[str, str]:

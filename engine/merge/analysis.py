@@ -12,12 +12,12 @@ from torch import Tensor
 
 from engine.adapters.blocks import block_of, block_order
 from engine.adapters.modules import ModuleKey, Targets
-from engine.merge.adapters import prepare
 from engine.merge.delta import Delta, inner, relative
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
 from engine.merge.methods.table import own_methods
 from engine.merge.module_merge import Merged, ModuleMerger
+from engine.merge.prepared import prepare
 from engine.merge.reduction import auto_reduction, chosen_rank, is_kernel, singular_values
 from engine.protocol.merge import (
     AdapterTarget,

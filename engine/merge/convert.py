@@ -17,14 +17,14 @@ from engine.errors import MergeError
 from engine.library.adapters import adapter_identity
 from engine.library.hashing import auto_v3_of
 from engine.library.headers import read_header
-from engine.merge.adapters import targets_for
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
-from engine.merge.module_merge import alpha_tensor
+from engine.merge.prepared import targets_for
 from engine.merge.progress import Pace
 from engine.merge.provenance import provenance, said, with_hash
 from engine.merge.sources import OpenAdapter, adapter_source, opened
 from engine.merge.writer import FILE_DTYPES, streamed
+from engine.merge.written import alpha_tensor
 from engine.protocol.merge import ConvertRecipe, MergeProgress, MergeReport
 
 # Only peft spells these, and no other layout has a place for them.

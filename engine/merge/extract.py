@@ -24,13 +24,13 @@ from engine.merge.bases import OpenModel, model_hash, opened_model, targets_of_m
 from engine.merge.delta import Delta, norm2, relative
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
-from engine.merge.module_merge import Written, written_delta
 from engine.merge.progress import Pace
 from engine.merge.provenance import adapter_metadata, with_hash
 from engine.merge.randomised import leading
 from engine.merge.recipe_checks import require_one_family, require_reduction
 from engine.merge.reduction import decomposed, is_kernel
 from engine.merge.writer import FILE_DTYPES, streamed
+from engine.merge.written import Written, written_delta
 from engine.protocol.merge import AdapterTarget, ExtractRecipe, MergeProgress, MergeReport, ModuleResult
 
 

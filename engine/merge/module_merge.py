@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import sqrt
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.adapters.blocks import block_weights
-from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
+from engine.adapters.modules import COMPONENTS, ModuleKey, Targets
 from engine.adapters.patch import ModulePatch
 from engine.adapters.plan import Change
 from engine.adapters.work_in import bias_of, work_in
 from engine.errors import MergeError
 from engine.merge.bases import OpenModel
-from engine.merge.delta import Delta, combined, distance2, norm2
+from engine.merge.delta import Delta, combined
 from engine.merge.expand import delta_of
 from engine.merge.methods.base import MergeMethod, Share
-from engine.merge.reduction import auto_reduction, lossless, reduce
 from engine.merge.sources import OpenAdapter
 from engine.merge.within_kind import merged_within
-from engine.merge.writer import FILE_DTYPES
-from engine.protocol.merge import AdapterTarget, MergeInput, MergeRecipe
+from engine.merge.written import Written, written_delta, written_within
+from engine.protocol.merge import MergeInput, MergeRecipe
 
 Patched = tuple[ModulePatch | None, float]
 """(what an input does to a module, or None; its weight there)."""
@@ -44,29 +42,6 @@ class Merged:
     delta: Delta | None
     stack: Delta | None = None
     tensors: Mapping[str, Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """One module as it goes into the file.
-
-    Attributes:
-        tensors: by LyCORIS' suffixes, in the file's dtype.
-        alpha: the file's, 0 where it has none.
-        error2, size2: ‖written − exact‖² and ‖exact‖². parity2, stack2: the same against the stack.
-    """
-
-    key: ModuleKey
-    kind: str
-    tensors: Mapping[str, Tensor]
-    rank: int
-    full_rank: int
-    energy: float
-    alpha: float
-    error2: float
-    size2: float
-    parity2: float
-    stack2: float
 
 
 class WeightTable:
@@ -155,7 +130,7 @@ class ModuleMerger:
             MergeError: `merge_rank_out_of_range`.
         """
         if merged.tensors is not None:
-            return _written_within(merged.key, merged.tensors, self._recipe.target)
+            return written_within(merged.key, merged.tensors, self._recipe.target)
         assert merged.delta is not None
         target = self._targets.modules[merged.key]
         return written_delta(merged.key, merged.delta, merged.stack, target, self._recipe.target, alpha=alpha)
@@ -204,114 +179,3 @@ class ModuleMerger:
     def _random(self, key: ModuleKey) -> torch.Generator:
         text = f"{self._recipe.options.seed}|{key[0]}|{key[1]}"
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little"))
-
-
-def written_delta(
-    key: ModuleKey,
-    delta: Delta,
-    stack: Delta | None,
-    target: TargetModule,
-    asked: AdapterTarget,
-    *,
-    alpha: float = 0.0,
-) -> Written:
-    """A change in the form that the target asks for, rounded to its dtype, with the errors of both.
-
-    Args:
-        alpha: that of the whole file; 0: this module decides it. Ranks may differ, but some readers (diffusers) take
-            one alpha for all modules, so it must not.
-    """
-    energy = 1.0
-    final = delta
-    # Norms, biases, word lists: there is no thin form that adapters could hold.
-    matrix_like = target.kind in ("linear", "conv")
-    if matrix_like and asked.kind != "full":
-        rule = auto_reduction(delta, asked.reduction, asked.kind)
-        if rule is not None:
-            reduced = reduce(delta, rule)
-            final, energy = reduced.delta, reduced.energy
-        elif delta.dense is not None and (delta.expanded or asked.kind == "lora" or asked.layout == "diffusers"):
-            final = lossless(delta)
-    elif delta.thin is not None:
-        final = replace(delta, thin=None, dense=delta.matrix())
-    dtype = FILE_DTYPES[asked.dtype]
-    if asked.layout == "diffusers" or final.thin is None:
-        alpha = float(final.rank) if final.thin is not None else 0.0
-    else:
-        alpha = alpha or float(final.rank)
-    tensors = _tensors(final, target, dtype, alpha)
-    readable = _read_back(tensors, final, alpha)
-    size2 = norm2(delta)
-    error2 = distance2(readable, delta)
-    return Written(
-        key,
-        _kind(final, target),
-        tensors,
-        rank=final.rank if final.thin is not None else 0,
-        full_rank=delta.rank,
-        energy=energy,
-        alpha=alpha,
-        error2=error2,
-        size2=size2,
-        parity2=error2 if stack is None else distance2(readable, stack),
-        stack2=size2 if stack is None else norm2(stack),
-    )
-
-
-def _tensors(delta: Delta, target: TargetModule, dtype: torch.dtype, alpha: float) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    if delta.thin is not None:
-        up, down = delta.thin
-        ones, root = [1] * (len(target.shape) - 2), sqrt(up.shape[1] / alpha)
-        found["lora_up.weight"] = (up * root).reshape(*up.shape, *ones).to(dtype)
-        found["lora_down.weight"] = (down * root).reshape(-1, *target.shape[1:]).to(dtype)
-        found["alpha"] = alpha_tensor(alpha, dtype)
-    elif delta.dense is not None:
-        found["w_norm" if delta.norm_layer else "diff"] = delta.dense.reshape(target.shape).to(dtype)
-    if delta.bias is not None:
-        found["b_norm" if "w_norm" in found else "diff_b"] = delta.bias.to(dtype)
-    return found
-
-
-def alpha_tensor(alpha: float, dtype: torch.dtype) -> Tensor:
-    """As wide as the file's other tensors, so that they stay aligned; float16 holds every rank there is exactly."""
-    return torch.tensor(alpha, dtype=torch.float32 if dtype == torch.float32 else torch.float16)
-
-
-def _read_back(tensors: Mapping[str, Tensor], delta: Delta, alpha: float) -> Delta:
-    """The change that the rounded tensors say."""
-    bias = tensors.get("b_norm", tensors.get("diff_b"))
-    dense = tensors.get("w_norm", tensors.get("diff"))
-    thin = None
-    if "lora_up.weight" in tensors:
-        up, down = tensors["lora_up.weight"].float().flatten(1), tensors["lora_down.weight"].float().flatten(1)
-        root = sqrt(up.shape[1] / alpha)
-        thin = (up / root, down / root)
-    return replace(
-        delta,
-        thin=thin,
-        dense=None if dense is None else dense.float().reshape(delta.shape[0], -1),
-        bias=None if bias is None else bias.float(),
-    )
-
-
-def _written_within(key: ModuleKey, tensors: Mapping[str, Tensor], asked: AdapterTarget) -> Written:
-    dtype = FILE_DTYPES[asked.dtype]
-    cast = {
-        suffix: alpha_tensor(float(tensor), dtype) if tensor.dim() == 0 else tensor.to(dtype)
-        for suffix, tensor in tensors.items()
-    }
-    size2 = sum(float(tensor.double().square().sum()) for tensor in tensors.values() if tensor.dim())
-    error2 = sum(
-        float((cast[suffix].double() - tensor.double()).square().sum())
-        for suffix, tensor in tensors.items()
-        if tensor.dim()
-    )
-    kind, rank = ("(IA)³", 0) if "on_input" in tensors else ("GLoRA", int(tensors["alpha"]))
-    return Written(key, kind, cast, rank, rank, 1.0, 0.0, error2, size2, error2, size2)
-
-
-def _kind(delta: Delta, target: TargetModule) -> str:
-    if delta.thin is not None:
-        return "LoCon" if target.kind == "conv" and max(target.shape[2:]) > 1 else "LoRA"
-    return "Norm" if delta.norm_layer else "Full"

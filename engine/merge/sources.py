@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from engine.adapters.peft_settings import PeftSettings, peft_settings
 from engine.adapters.reading import read_patch
 from engine.errors import AdapterError, ModelFileError
 from engine.library.headers import Header, read_header
-from engine.merge.writer import is_finite
+from engine.merge.writer import data_hash, is_finite
 from engine.protocol.adapters import AdapterReport
 
 _NOT_FINITE_HINT = "Get the file again, or leave the adapter out."
@@ -48,7 +49,7 @@ class AdapterSource:
 
 
 class OpenAdapter:
-    """A source whose file is mapped; tensors are copied out when asked for, so that the file may go afterwards."""
+    """A source whose file is mapped; its tensors are views of the file, good for as long as it is open."""
 
     def __init__(self, source: AdapterSource, targets: Targets, file: Any) -> None:
         self.source = source
@@ -101,7 +102,7 @@ class OpenAdapter:
 
     def _tensor(self, name: str) -> Tensor:
         try:
-            tensor: Tensor = self._file.get_tensor(name).clone()
+            tensor: Tensor = self._file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise _changed(self.source.path) from error
         if not is_finite(tensor):
@@ -113,8 +114,8 @@ class OpenAdapter:
         return tensor
 
 
-def adapter_source(path: Path, targets: Targets, title: str) -> AdapterSource:
-    """Read the header of an adapter and match it.
+def adapter_source(path: Path, targets: Targets, title: str, header: Header | None = None) -> AdapterSource:
+    """Match an adapter by its header, which is read unless it is given.
 
     Raises:
         ModelFileError: missing, truncated, not safetensors.
@@ -127,11 +128,31 @@ def adapter_source(path: Path, targets: Targets, title: str) -> AdapterSource:
             "Get its .safetensors version.",
         )
     stamp = stamp_of(path)
-    header = read_header(path)
+    header = read_header(path) if header is None else header
     matching = match_names(header, targets)
     report = report_of(matching, targets, title=title)
     require_usable(report, matching, targets)
     return AdapterSource(path, title, header, matching, report, peft_settings(path, header.metadata), stamp)
+
+
+class DataHashes:
+    """AutoV3 of files, worked out beside whoever made this: large files take seconds."""
+
+    def __init__(self, sources: Sequence[AdapterSource]) -> None:
+        self._pool = ThreadPoolExecutor(1, "easel-hash")
+        self._found = [self._pool.submit(data_hash, source.path, source.header.data_start) for source in sources]
+
+    def all(self) -> list[str]:
+        """Each file's hash (hex), in order; waits for the last.
+
+        Raises:
+            OSError: a file cannot be read any more.
+        """
+        return [each.result() for each in self._found]
+
+    def close(self) -> None:
+        """Begin no other file."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

@@ -12,8 +12,10 @@ import json
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +25,7 @@ from torch import Tensor
 from engine.errors import ConflictError, MergeError, StorageError
 from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
 from engine.library.hashing import CHUNK
-from engine.library.headers import read_header
+from engine.library.headers import Header, read_header
 
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -31,8 +33,46 @@ DTYPES = {
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 FILE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_EXPONENTS = {torch.float32: 0x7F800000, torch.float16: 0x7C00, torch.bfloat16: 0x7F80}
+_AS_INT = {2: torch.int16, 4: torch.int32}
+# Numbers looked at in one go, so that no second tensor of a large one's size is made.
+_CHECKED = 1 << 20
+# Bytes that may wait to be hashed.
+_BEHIND = 64 << 20
 _ENTRY = 160
 _ROOM = 4096
+
+
+class BackgroundDigest:
+    """SHA-256 of what is given, worked out beside the caller (hashing lets go of the interpreter)."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1, "easel-hash")
+        self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self._behind = 0
+
+    def update(self, data: memoryview) -> None:
+        """More data, which must not change any more. Waits where too much would be kept in memory."""
+        self._waiting.append((len(data), self._pool.submit(self._digest.update, data)))
+        self._behind += len(data)
+        while self._waiting and (self._behind > _BEHIND or self._waiting[0][1].done()):
+            self._settle()
+
+    def hexdigest(self) -> str:
+        """Of all that was given."""
+        while self._waiting:
+            self._settle()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _settle(self) -> None:
+        size, future = self._waiting.popleft()
+        future.result()
+        self._behind -= size
 
 
 class StreamWriter:
@@ -42,7 +82,7 @@ class StreamWriter:
         self._file = file
         self._room = room
         self._what = what
-        self._digest = hashlib.sha256()
+        self._digest = BackgroundDigest()
         self._place = 0
         self._entries: dict[str, dict[str, Any]] = {}
         self.metadata: dict[str, str] = {}
@@ -53,6 +93,11 @@ class StreamWriter:
     def auto_v3(self) -> str:
         """SHA-256 (hex) of the data so far."""
         return self._digest.hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of data so far."""
+        return self._place
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,6 +138,10 @@ class StreamWriter:
         self._file.seek(0)
         self._write(memoryview(self._room.to_bytes(8, "little") + text.ljust(self._room)))
 
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._digest.close()
+
     def _move_data(self, needed: int) -> None:
         """Metadata grew past the room, which is rare: shift the data, from the end."""
         room = -(-needed // 8) * 8
@@ -125,9 +174,12 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether all values are numbers."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    # A sum needs no second tensor, and is finite whenever all values are, but for enormous ones: then look closely.
-    total = tensor.float().sum() if tensor.element_size() == 1 else tensor.sum(dtype=torch.float32)
-    return bool(torch.isfinite(total)) or bool(torch.isfinite(tensor.float()).all())
+    mask = _EXPONENTS.get(tensor.dtype)
+    if mask is None:
+        return bool(torch.isfinite(tensor.float()).all())
+    # All bits of the exponent set: no number. Whole numbers are compared several times as fast as floats are added.
+    bits = tensor.detach().contiguous().view(-1).view(_AS_INT[tensor.element_size()]).numpy()
+    return all(int((bits[at : at + _CHECKED] & mask).max()) < mask for at in range(0, bits.size, _CHECKED))
 
 
 @contextmanager
@@ -138,14 +190,14 @@ def streamed(
     metadata: Mapping[str, str],
     expected_bytes: int = 0,
     replace: bool = False,
-    check: Callable[[Path], None] | None = None,
+    check: Callable[[Header], None] | None = None,
 ) -> Iterator[StreamWriter]:
     """Open a file for writing; it takes its name when the block ends well, otherwise nothing is left of it.
 
     Args:
         tensors: how many there will be at most. metadata: about what there will be (the writer's `metadata` counts).
         expected_bytes: of the data, to refuse at once where the disk has less.
-        check: looks at the whole file before it takes its name; what it raises leaves nothing behind.
+        check: looks at the header of the whole file before it takes its name; what it raises leaves nothing behind.
 
     Raises:
         ConflictError: `merge_name_taken`, also where the name was taken meanwhile. StorageError: the disk refuses.
@@ -161,13 +213,14 @@ def streamed(
         try:
             with temporary.open("x+b") as file:
                 writer = StreamWriter(file, room, what)
-                yield writer
-                writer.finish()
+                with closing(writer):
+                    yield writer
+                    writer.finish()
                 file.flush()
                 os.fsync(file.fileno())
-            require_same_data(temporary, writer.auto_v3, target.name)
+            found = require_whole(temporary, writer, target.name)
             if check is not None:
-                check(temporary)
+                check(found)
             refuse_taken(target, replace=replace)
             os.replace(temporary, target)
         except BaseException:
@@ -189,23 +242,31 @@ def refuse_taken(target: Path, *, replace: bool) -> None:
         )
 
 
-def require_same_data(path: Path, auto_v3: str, name: str) -> None:
-    """Read what was written back, and compare it with what was meant.
+def require_whole(path: Path, writer: StreamWriter, name: str) -> Header:
+    """The header read back as any reader does: every tensor at its place, and the file as long as they say.
+
+    The data are not read again: right after the writing they would come out of memory, not from the disk.
 
     Raises:
         MergeError: `merge_check_failed`.
     """
-    if data_hash(path) != auto_v3:
+    found = read_header(path)
+    if set(found.tensors) != set(writer.names) or found.size - found.data_start != writer.size:
         raise MergeError(
             "merge_check_failed", f"{name} did not read back as it was written.", "Check the disk, then try again."
         )
+    return found
 
 
-def data_hash(path: Path) -> str:
-    """SHA-256 (hex) of all after the header, which is AutoV3, whatever the file's ending is."""
+def data_hash(path: Path, start: int | None = None) -> str:
+    """SHA-256 (hex) of all after the header, which is AutoV3, whatever the file's ending is.
+
+    Args:
+        start: where the data begin, if the header was read before.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(read_header(path).data_start)
+        file.seek(read_header(path).data_start if start is None else start)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

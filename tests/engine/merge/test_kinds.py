@@ -65,7 +65,7 @@ def test_without_a_base_a_kind_merges_within_itself_or_is_refused(case, load_par
     files = RecipeFiles({path.stem: path for path in paths})
     out = tmp_path / "out.safetensors"
     # The tiny model's shapes are no family's, so its own modules stand in for them.
-    monkeypatch.setattr("engine.merge.adapters.targets_for", lambda *_: targets_of(load_parts("sd1"), family="sd1"))
+    monkeypatch.setattr("engine.merge.prepared.targets_for", lambda *_: targets_of(load_parts("sd1"), family="sd1"))
     if case.startswith(WITHIN):
         assert finish(recipe(paths, target=AdapterTarget(dtype="float32")), files, out).parity < 1e-6
         return
