@@ -27,6 +27,12 @@ class AdapterKey:
     path: Path
     stamp: Stamp
     model: str
+    part: str = "adapter"
+
+    @property
+    def source(self) -> str:
+        """The file, for a person."""
+        return str(self.path)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from engine.memory.plan import LevelForecast, Plan, Work
 from engine.memory.pool import ModelPool
 from engine.memory.resources import Probe, SystemResources, TorchProbe, detect_resources
 from engine.memory.sizes import GIB, in_words
-from engine.memory.views import entry_view, key_text, name_of, title_of
+from engine.memory.views import bytes_by_kind, entry_view, key_text, name_of, title_of
 from engine.protocol.memory import ForecastView, LevelName, MemoryEventView, MemoryView, SampleView
 from engine.protocol.specs import GenerationSpec
 from engine.store.store import Store
@@ -134,8 +134,8 @@ class MemoryDesk:
     def sample(self, mark: str = "") -> None:
         """Put the present use on the timeline."""
         self._sampled = time.monotonic()
-        pool = 0 if self._pool is None else self._pool.used_bytes
-        self._timeline.add(self._meter.now(), at=time.time(), mark=mark, pool=pool)
+        parts = {} if self._pool is None else bytes_by_kind(self._pool.entries())
+        self._timeline.add(self._meter.now(), at=time.time(), mark=mark, pool=sum(parts.values()), parts=parts)
 
     def rested(self) -> None:
         """Nothing is in progress and what could be released was: what is still held is compared with other rests."""
@@ -346,6 +346,13 @@ class MemoryDesk:
 
     def _samples(self) -> tuple[SampleView, ...]:
         return tuple(
-            SampleView(at=each.at, vram=each.usage.vram, ram=each.usage.ram, pool=each.pool, mark=each.mark)
+            SampleView(
+                at=each.at,
+                vram=each.usage.vram,
+                ram=each.usage.ram,
+                pool=each.pool,
+                parts=dict(each.parts),
+                mark=each.mark,
+            )
             for each in self._timeline.samples(_SHOWN_SAMPLES)
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import TracebackType
 from typing import Protocol
@@ -21,12 +21,14 @@ LEAK_BYTES = 32 * MIB
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory at one moment. `at`: seconds; `mark`: what happened then, "" for nothing; `pool`: bytes in the pool."""
+    """Memory at one moment. `at`: seconds; `mark`: what happened then, "" for nothing; `pool`: bytes in the pool, and
+    `parts` those of each kind of part."""
 
     at: float
     usage: Usage
     mark: str = ""
     pool: int = 0
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Timeline:
@@ -35,9 +37,17 @@ class Timeline:
     def __init__(self, length: int = LENGTH) -> None:
         self._samples: deque[Sample] = deque(maxlen=length)
 
-    def add(self, usage: Usage, *, at: float | None = None, mark: str = "", pool: int = 0) -> Sample:
+    def add(
+        self,
+        usage: Usage,
+        *,
+        at: float | None = None,
+        mark: str = "",
+        pool: int = 0,
+        parts: Mapping[str, int] | None = None,
+    ) -> Sample:
         """Keep a sample; `at` is now where it is None."""
-        sample = Sample(time.monotonic() if at is None else at, usage, mark, pool)
+        sample = Sample(time.monotonic() if at is None else at, usage, mark, pool, parts or {})
         self._samples.append(sample)
         return sample
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 from engine.memory.eviction import PoolEntry
 from engine.memory.levels import CPU_MEANINGS, MEANINGS, TECHNIQUE_WORDS, MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.plan import LevelForecast, Plan
 from engine.memory.resources import SystemResources
 from engine.protocol.memory import BandView, ForecastView, LevelView, PoolEntryView, StageView
+
+PART_KINDS = ("unet", "text_encoder", "controlnet", "adapter", "preprocessor", "upscaler", "vae")
 
 
 def key_text(key: Hashable) -> str:
@@ -28,6 +30,25 @@ def name_of(entry: PoolEntry) -> str:
     """Such as "unet of anime.safetensors"."""
     part = str(getattr(entry.key, "part", "")).replace("_", " ")
     return f"{part} of {title_of(entry.key)}" if part else title_of(entry.key)
+
+
+def kind_of(key: Hashable) -> str:
+    """What kind of part lies behind a pool key: "unet", "text_encoder", "vae", "controlnet", "adapter", "preprocessor",
+    "upscaler" or "other"."""
+    named = getattr(key, "part", key[0] if isinstance(key, tuple) and key else "")
+    # A copy of a VAE in another precision has the VAE's identity as its name.
+    text = str(named).lower().replace(" ", "_")
+    return next((kind for kind in PART_KINDS if kind in text), "other")
+
+
+def bytes_by_kind(entries: Iterable[PoolEntry]) -> dict[str, int]:
+    """Bytes that lie where models compute, by kind of part; a component that several pictures use counts once."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        if entry.nbytes:
+            kind = kind_of(entry.key)
+            found[kind] = found.get(kind, 0) + entry.nbytes
+    return found
 
 
 def entry_view(entry: PoolEntry, place: str = "loaded") -> PoolEntryView:

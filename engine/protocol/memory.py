@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from engine.protocol.frozen import Frozen
 from engine.protocol.notices import Notice
 
@@ -45,12 +47,17 @@ class LevelView(Frozen):
 
 
 class SampleView(Frozen):
-    """Memory at one moment; `at` is seconds since the epoch, `mark` what happened then."""
+    """Memory at one moment; `at` is seconds since the epoch, `mark` what happened then.
+
+    `parts`: of `pool`, the bytes of each kind ("unet", "text_encoder", "vae", "controlnet", "adapter", "preprocessor",
+    "upscaler", "other").
+    """
 
     at: float
     vram: int = 0
     ram: int = 0
     pool: int = 0
+    parts: dict[str, int] = Field(default_factory=dict)
     mark: str = ""
 
 

@@ -1,5 +1,5 @@
-// Memory over time: what models hold and what else Easel holds, stacked; the room for models as a line; what happened as
-// marks. The pointer or the arrow keys read single moments.
+// Memory over time: the loaded parts by kind and what else Easel holds, stacked; the room for models as a line; what
+// happened as marks. The pointer or the arrow keys read single moments.
 
 import { h, onceAFrame } from "./dom.js";
 import { hasGpu, memory } from "./memory_state.js";
@@ -8,6 +8,17 @@ import { clock, inWords } from "./memory_words.js";
 const HEIGHT = 190;
 const BELOW = 22;
 const RANGES = { 300: "5 min", 1800: "30 min", 14400: "4 h" };
+// From the floor up; a kind that is not here counts as the last.
+const KINDS = {
+  unet: "UNet",
+  text_encoder: "Text encoders",
+  vae: "VAE",
+  controlnet: "ControlNets",
+  adapter: "Adapters",
+  preprocessor: "Preprocessors",
+  upscaler: "Upscalers",
+  other: "Other parts",
+};
 const MARKS = {
   loaded: "Something was loaded",
   returned: "Something came back from RAM",
@@ -34,7 +45,8 @@ export class MemoryChart {
     const choice = (seconds, words) => h("button", { type: "button", class: "easel-mini", "aria-pressed": "false", "data-range": seconds, text: words, onclick: () => this.show(Number(seconds)) });
     this.choices = h("div", { class: "easel-chart-ranges", role: "group", "aria-label": "How far back" }, ...Object.entries(RANGES).map(([seconds, words]) => choice(seconds, words)));
     const key = (kind, words, title) => h("li", { title }, h("i", { "data-kind": kind }), h("span", { text: words }));
-    this.legend = h("ul", { class: "easel-memory-legend" }, key("models", "Models", "Loaded parts"), key("work", "Easel’s work", "The program itself, and what a picture takes while it is painted"), key("mark", "Something happened", "Loaded, released, or another level"));
+    this.keys = new Map(Object.entries(KINDS).map(([kind, words]) => [kind, key(kind, words, "Loaded")]));
+    this.legend = h("ul", { class: "easel-memory-legend" }, ...this.keys.values(), key("work", "Easel’s work", "The program itself, and what a picture takes while it is painted"), key("mark", "Something happened", "Loaded, released, or another level"));
     this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "Memory over time" }, h("header", {}, h("h3", { text: "Over time" }), this.choices), this.svg, this.empty, this.read, this.told, this.legend);
     this.redraw = onceAFrame(() => this.draw());
     new ResizeObserver(this.redraw).observe(this.element);
@@ -61,7 +73,7 @@ export class MemoryChart {
     if (!this.view || !this.element.isConnected) return;
     const gpu = hasGpu(this.view);
     const end = memory.now;
-    const all = memory.timeline.map((sample) => ({ at: sample.at, pool: sample.pool, whole: Math.max(sample.pool, gpu ? sample.vram : sample.ram), mark: sample.mark }));
+    const all = memory.timeline.map((sample) => ({ at: sample.at, pool: sample.pool, parts: stacked(sample), whole: Math.max(sample.pool, gpu ? sample.vram : sample.ram), mark: sample.mark }));
     const first = all.findIndex((sample) => sample.at >= end - this.range);
     // The one before goes on to the edge.
     const points = all.slice(Math.max(0, first - 1));
@@ -81,11 +93,19 @@ export class MemoryChart {
     const floor = this.y(0);
     const line = (value) => points.map((point) => `${this.x(point.at).toFixed(1)},${this.y(value(point)).toFixed(1)}`).join(" L");
     const closed = (value) => `M${this.x(points[0].at).toFixed(1)},${floor} L${line(value)} L${this.x(points.at(-1).at).toFixed(1)},${floor} Z`;
+    // A part is there or not: it comes and goes at once, while the rest grows and shrinks.
+    const steps = (value) => points.flatMap((point, index) => (index ? [`${this.x(point.at).toFixed(1)},${this.y(value(points[index - 1])).toFixed(1)}`] : []).concat(`${this.x(point.at).toFixed(1)},${this.y(value(point)).toFixed(1)}`)).join(" L");
+    const band = (value) => `M${this.x(points[0].at).toFixed(1)},${floor} L${steps(value)} L${this.x(points.at(-1).at).toFixed(1)},${floor} Z`;
     const parts = [0, 0.5, 1].flatMap((share) => [
       draw("line", { class: "easel-chart-grid", x1: 0, x2: width, y1: this.y(top * share), y2: this.y(top * share) }),
     ]);
     parts.push(draw("path", { "data-kind": "work", d: closed((point) => point.whole) }));
-    parts.push(draw("path", { "data-kind": "models", d: closed((point) => point.pool) }));
+    // The uppermost first: each lower one covers it down to the floor.
+    for (const kind of Object.keys(KINDS).reverse()) {
+      const there = points.some((point) => point.parts[kind].size > 0);
+      this.keys.get(kind).hidden = !there;
+      if (there) parts.push(draw("path", { class: "easel-chart-part", "data-kind": kind, d: band((point) => point.parts[kind].top) }));
+    }
     parts.push(draw("path", { class: "easel-chart-line", d: `M${line((point) => point.whole)}` }));
     const limit = this.view.pool_limit;
     if (limit && limit <= top) {
@@ -150,7 +170,9 @@ export class MemoryChart {
 
   words(point, past = false) {
     const happened = past && point.mark ? ` · ${this.happened(point)}` : "";
-    return `${past ? clock(point.at) : "Now"}: ${inWords(point.whole)}, models ${inWords(point.pool)}${happened}`;
+    const held = Object.entries(KINDS).filter(([kind]) => point.parts[kind].size > 0);
+    const parts = held.map(([kind, words]) => `${words} ${inWords(point.parts[kind].size)}`).join(", ");
+    return `${past ? clock(point.at) : "Now"}: ${inWords(point.whole)}${parts ? `, of it ${parts}` : ", nothing is loaded"}${happened}`;
   }
 
   // The log has the sentence; a mark only its kind.
@@ -158,6 +180,19 @@ export class MemoryChart {
     const event = this.view.events.find((each) => each.kind === point.mark && Math.abs(each.at - point.at) < 0.6);
     return event?.message ?? MARKS[point.mark] ?? point.mark.replaceAll("_", " ");
   }
+}
+
+// Kind → its bytes, and where its band ends above all that lies below it.
+function stacked({ parts = {}, pool }) {
+  const result = {};
+  let top = 0;
+  for (const kind of Object.keys(KINDS)) {
+    const rest = pool - top;
+    const size = Math.max(0, kind === "other" ? rest : (parts[kind] ?? 0));
+    top += size;
+    result[kind] = { size, top };
+  }
+  return result;
 }
 
 function label(x, y, text, anchor) {

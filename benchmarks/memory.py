@@ -1,0 +1,274 @@
+"""Memory: what each level takes with a full-size SD 1.5 on a CPU, what the pool and the embedding cache save.
+
+Every mode is a whole engine in a process of its own; its private memory is sampled every 50 ms from outside, from its
+start to its end, loading included. Private is what the process holds for itself: pages of mapped files do not count,
+because the system takes them back when it needs them. (USS counts mapped pages too while nobody else has the file
+open; it is shown beside it.) The weights are random: neither memory nor time depend on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Report, Row
+
+ROOT = Path(__file__).resolve().parents[1]
+LEVELS = ("none", "balanced", "aggressive", "ultra")
+MODEL = "full-sd15"
+SIDE, STEPS = 256, 3
+SAMPLE_SECONDS = 0.05
+# Asking for the USS of a large process takes the system some milliseconds.
+USS_EVERY = 10
+GIBIBYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What one process found.
+
+    `peak` bytes of private memory, `mapped` with pages of mapped files; `picture` seconds of the second picture (the
+    first one loads); `rest` private bytes when nothing is in progress any more.
+    """
+
+    peak: int
+    mapped: int
+    picture: float
+    rest: int
+
+
+def run() -> Report:
+    """Measure every level, then what is kept."""
+    from benchmarks.full_size import write_checkpoint
+    from engine.loading.torchvision_guard import guard_torchvision
+
+    guard_torchvision()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        write_checkpoint(data / "models" / "checkpoints" / f"{MODEL}.safetensors", "sd1")
+        levels = {level: _mode(data, level, "float32") for level in LEVELS}
+        narrow = _mode(data, "balanced", "bfloat16")
+        switch = _child("switch", folder)[0]
+    return Report("memory", tuple(_rows(levels, narrow, switch, _child("repeat")[0])))
+
+
+def _rows(levels: dict[str, Mode], narrow: Mode, switch: dict[str, Any], repeat: dict[str, Any]) -> Iterator[Row]:
+    whole = levels["none"]
+    for level, found in levels.items():
+        yield Row(f"{level}: peak", found.peak / GIBIBYTE, "GiB")
+        yield Row(f"{level}: peak with mapped pages (USS)", found.mapped / GIBIBYTE, "GiB")
+        yield Row(f"{level}: at rest", found.rest / GIBIBYTE, "GiB")
+        yield Row(f"{level}: a picture", found.picture, "s")
+        if level != "none":
+            yield Row(f"{level}: time ÷ none", found.picture / whole.picture, "×")
+    yield Row("staged (balanced) ÷ all resident, peak", levels["balanced"].peak / whole.peak, "×", limit=0.88)
+    yield Row("staged, bfloat16 ÷ all resident, peak", narrow.peak / whole.peak, "×", limit=0.55)
+    yield Row("staged, bfloat16: a picture", narrow.picture, "s")
+    yield Row("leaves from the mapped file ÷ all resident", levels["aggressive"].peak / whole.peak, "×", limit=0.45)
+    beaten = dominated({level: (found.picture, found.peak) for level, found in levels.items()})
+    yield Row(f"levels that another beats in time and memory ({', '.join(beaten) or 'none'})", len(beaten), "")
+    yield Row("cold load", switch["cold"], "s")
+    yield Row("back to the pooled model ÷ cold load", switch["back"] / switch["cold"], "×", limit=0.1)
+    yield Row("calls of the text encoder for a new prompt", repeat["first"], "")
+    yield Row("calls of the text encoder for a repeated prompt", repeat["second"], "", limit=0)
+
+
+def dominated(found: dict[str, tuple[float, float]]) -> tuple[str, ...]:
+    """The levels that are not on the Pareto front of (time, memory): another is at least as good in both."""
+    return tuple(
+        name
+        for name, mine in found.items()
+        if any(
+            theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine
+            for other, theirs in found.items()
+            if other != name
+        )
+    )
+
+
+def _mode(data: Path, level: str, dtype: str) -> Mode:
+    found, peak, mapped = _child("pictures", str(data), level, dtype)
+    return Mode(peak, mapped, found["picture"], found["rest"])
+
+
+def _child(*arguments: str) -> tuple[dict[str, Any], int, int]:
+    """What a process of this module printed last, the most private memory that it held, and its largest USS."""
+    import psutil
+
+    from engine.launcher.threads import engine_environment
+
+    command = [sys.executable, "-m", "benchmarks.memory", *arguments]
+    peak = mapped = samples = 0
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as faults:
+        child = subprocess.Popen(command, cwd=ROOT, env=engine_environment(os.environ), stdout=output, stderr=faults)
+        try:
+            process = psutil.Process(child.pid)
+            while child.poll() is None:
+                peak = max(peak, _private(process))
+                if samples % USS_EVERY == 0:
+                    mapped = max(mapped, _uss(process))
+                samples += 1
+                time.sleep(SAMPLE_SECONDS)
+        finally:
+            child.kill()
+            child.wait()
+        output.seek(0)
+        faults.seek(0)
+        lines, fault = output.read().decode().splitlines(), faults.read().decode()
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {child.returncode}: {fault[-2000:]}")
+    return json.loads(lines[-1]), peak, max(peak, mapped)
+
+
+def _private(process: Any) -> int:
+    """Bytes that only the process holds, without mapped files; its USS on systems without /proc."""
+    try:
+        _, resident, shared = Path(f"/proc/{process.pid}/statm").read_text().split()[:3]
+    except (OSError, ValueError):
+        return _uss(process)
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _uss(process: Any) -> int:
+    """0 for a process that has just ended."""
+    import psutil
+
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+# --- in a process of its own ---------------------------------------------------------------------------------------
+
+
+def _pictures(folder: str, level: str, dtype: str) -> dict[str, Any]:
+    """Two pictures of different prompts under a level."""
+    from engine.memory.meter import private_bytes
+
+    async def painted(client: Any) -> dict[str, Any]:
+        await paint(client, prompt="a quiet harbour")
+        began = time.perf_counter()
+        await paint(client, prompt="a mountain in spring")
+        seconds = time.perf_counter() - began
+        # Idle workers look about once a second whether something can be given back.
+        await asyncio.sleep(2.5)
+        return {"picture": seconds, "rest": private_bytes()}
+
+    return with_engine(settings_of(Path(folder), level, dtype), painted)
+
+
+def _repeat() -> dict[str, Any]:
+    """The starter's text encoder is counted while a prompt is painted twice."""
+    from engine.loading.torchvision_guard import guard_torchvision
+
+    guard_torchvision()
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    calls: list[str] = []
+
+    def count(module: Any, inputs: Any) -> None:
+        if type(module).__name__.startswith("CLIPTextModel"):
+            calls.append(type(module).__name__)
+
+    async def painted(client: Any) -> dict[str, Any]:
+        counts: list[int] = []
+        for seed in (1, 2):
+            before = len(calls)
+            await paint(client, prompt="a quiet harbour", seed=seed, side=64)
+            counts.append(len(calls) - before)
+        return {"first": counts[0], "second": counts[1]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        hook = register_module_forward_pre_hook(count)
+        try:
+            return with_engine(settings_of(Path(folder), "none", "float32", model="starter"), painted)
+        finally:
+            hook.remove()
+
+
+def _switch(folder: str) -> dict[str, Any]:
+    """From the full-size model to the starter and back, as the worker leases them."""
+    from engine.library.library import Library
+    from engine.loading.torchvision_guard import guard_torchvision
+    from engine.memory.pool import ModelPool
+    from engine.pipeline.model import open_model
+    from engine.store.store import open_store
+
+    guard_torchvision()
+    settings = settings_of(Path(folder), "none", "float32")
+    library = Library(settings, open_store(settings.state_dir).library)
+    library.refresh()
+    large, small = library.find_model(None), library.find_model("starter")
+    pool = ModelPool(16 * GIBIBYTE)
+    # Imports of libraries are not part of a load.
+    open_model(pool, small).close()
+    seconds: dict[str, float] = {}
+    for name, entry in (("cold", large), ("other", small), ("back", large)):
+        began = time.perf_counter()
+        bundle = open_model(pool, entry)
+        seconds[name] = time.perf_counter() - began
+        bundle.close()
+    return seconds
+
+
+def settings_of(data: Path, level: str, dtype: str, *, model: str = MODEL, device: str = "cpu") -> Any:
+    """Settings of an engine on a data folder of its own."""
+    from engine.settings import parse_settings
+
+    return parse_settings(
+        {
+            "engine": {"default_model": model, "device": device, "dtype": dtype, "preview_interval": 0},
+            "memory": {"level": level, "pool_gb": 0.0},
+            "paths": {"data": str(data), "outputs": f"outputs-{level}-{dtype}"},
+        }
+    )
+
+
+def with_engine(settings: Any, act: Any) -> Any:
+    """The answer of `act(client)` with an engine in this process."""
+    from engine.server.local import LocalEngineClient
+
+    async def whole() -> Any:
+        client = LocalEngineClient(settings)
+        try:
+            return await act(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(whole())
+
+
+async def paint(client: Any, *, prompt: str, seed: int = 1, side: int = SIDE, steps: int = STEPS) -> None:
+    """One picture, waited for. Raises RuntimeError where it failed."""
+    from engine.protocol.commands import GetJob, SubmitJob
+    from engine.protocol.jobs import FINISHED
+    from engine.protocol.specs import GenerationSpec
+
+    spec = GenerationSpec(
+        prompt=prompt, width=side, height=side, steps=steps, seed=seed, guidance=7.0, sampler="dpmpp_2m"
+    )
+    job = await client.call(SubmitJob(spec=spec))
+    while job.status not in FINISHED:
+        await asyncio.sleep(SAMPLE_SECONDS)
+        job = await client.call(GetJob(job_id=job.id))
+    if job.status != "done":
+        raise RuntimeError(f"the picture failed: {job.error}")
+
+
+def _main(task: str, *arguments: str) -> None:
+    found = {"pictures": _pictures, "switch": _switch, "repeat": _repeat}[task](*arguments)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
