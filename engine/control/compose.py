@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -32,6 +33,11 @@ class Unit:
     source: str = ""
 
     @property
+    def key(self) -> str:
+        """Units with equal keys may share a call."""
+        return self.network.key
+
+    @property
     def prompt_only(self) -> bool:
         """Whether it leaves the negative prompt's half alone."""
         return self.mode in ("control", "guess") or self.network.pooled
@@ -50,11 +56,27 @@ class Unit:
         return [1.0] * count
 
 
+class WorkingUnit(Protocol):
+    """A unit of any kind: a ControlNet's, an IP-Adapter's, a reference."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def window(self) -> Window: ...
+
+    @property
+    def source(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Active:
     """A unit inside its window, with its strength now (never 0)."""
 
-    unit: Unit
+    unit: WorkingUnit
     strength: float
 
 
@@ -62,7 +84,7 @@ class Active:
 class ControlSet:
     """The units of a picture, muted ones left out."""
 
-    units: tuple[Unit, ...] = ()
+    units: tuple[WorkingUnit, ...] = ()
 
     def active(self, moment: Moment) -> tuple[Active, ...]:
         """What runs now, by network, so that pictures with the same networks in another order share calls."""
@@ -71,7 +93,7 @@ class ControlSet:
             strength = unit.weight * unit.window.factor(moment)
             if strength:
                 found.append(Active(unit, strength))
-        return tuple(sorted(found, key=lambda each: each.unit.network.key))
+        return tuple(sorted(found, key=lambda each: each.unit.key))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -81,7 +103,7 @@ class ControlSet:
 
 def signature(active: Sequence[Active]) -> str:
     """Equal for pictures whose units may run in shared calls."""
-    return "|".join(each.unit.network.key for each in active)
+    return "|".join(each.unit.key for each in active)
 
 
 @dataclass(frozen=True)
@@ -89,40 +111,35 @@ class ControlRows:
     """One network's share of a UNet call of R rows.
 
     Attributes:
-        hints: embedded, shape (R, c, h, w).
-        scales: shape (R, network.layers): strength × the mode's factor; 0 where a row is left alone.
+        hints: embedded, shape (R, c, h, w), or (1, c, h, w) where all rows have the same.
+        scales: for each row network.layers numbers: strength × the mode's factor; 0 where a row is left alone.
     """
 
     network: ControlNetwork
     hints: torch.Tensor
-    scales: torch.Tensor
+    scales: tuple[tuple[float, ...], ...]
 
     def picked(self, rows: torch.Tensor) -> ControlRows:
         """The same for some of the rows."""
-        return ControlRows(self.network, self.hints[rows], self.scales[rows.cpu()])
+        hints = self.hints if len(self.hints) == 1 else self.hints[rows]
+        return ControlRows(self.network, hints, tuple(self.scales[row] for row in rows.tolist()))
 
 
-def rows_of(asked: Sequence[tuple[Sequence[Active], int, int]]) -> tuple[ControlRows, ...]:
-    """The calls for some pictures whose `signature` is the same.
+def control_rows(asked: Sequence[tuple[Unit, float, int, int]]) -> ControlRows:
+    """The rows of one network.
 
     Args:
-        asked: for each picture its active units, how many rows it has, and how many of them, from the first, are the
+        asked: for each picture its unit, its strength now, its rows, and how many of them, from the first, are the
             negative prompt's.
     """
-    count = len(asked[0][0]) if asked else 0
-    result: list[ControlRows] = []
-    for place in range(count):
-        hints: list[torch.Tensor] = []
-        scales: list[list[float]] = []
-        for active, rows, negative in asked:
-            unit, strength = active[place].unit, active[place].strength
-            hints.append(unit.hint.expand(rows, -1, -1, -1))
-            full = [strength * scale for scale in unit.scales()]
-            none = [0.0] * len(full)
-            scales += [none if unit.prompt_only and row < negative else full for row in range(rows)]
-        stacked = torch.cat(hints)
-        result.append(ControlRows(asked[0][0][place].unit.network, stacked, torch.tensor(scales)))
-    return tuple(result)
+    hints: list[torch.Tensor] = []
+    scales: list[tuple[float, ...]] = []
+    for unit, strength, rows, negative in asked:
+        hints.append(unit.hint if len(asked) == 1 else unit.hint.expand(rows, -1, -1, -1))
+        full = tuple(strength * scale for scale in unit.scales())
+        none = (0.0,) * len(full)
+        scales += [none if unit.prompt_only and row < negative else full for row in range(rows)]
+    return ControlRows(asked[0][0].network, hints[0] if len(hints) == 1 else torch.cat(hints), tuple(scales))
 
 
 def summed(
@@ -148,8 +165,8 @@ def summed(
     """
     total: list[torch.Tensor] = []
     for control in controls:
-        used = control.scales.any(dim=1)
-        rows = None if whole or bool(used.all()) else used.nonzero().flatten()
+        used = [row for row, scales in enumerate(control.scales) if any(scales)]
+        rows = None if whole or len(used) == len(control.scales) else torch.tensor(used, device=sample.device)
         parts = _scaled(control, rows, sample, timesteps, text, mask, added)
         if rows is not None:
             parts = [_spread(part, rows, sample.shape[0]) for part in parts]
@@ -167,28 +184,24 @@ def _scaled(
     added: dict[str, torch.Tensor] | None,
 ) -> list[torch.Tensor]:
     """The network's residuals, times their scales, of these rows (None: of all)."""
-    hints, scales = control.hints, control.scales
     if rows is not None:
-        scales = scales[rows]
-        rows = rows.to(sample.device)
-        sample, timesteps, text, hints = sample[rows], timesteps[rows], text[rows], hints[rows]
+        control = control.picked(rows)
+        sample, timesteps, text = sample[rows], timesteps[rows], text[rows]
         mask = mask[rows] if mask is not None else None
         added = {name: value[rows] for name, value in added.items()} if added else None
-    made = control.network.residuals(sample, timesteps, text, hints, mask=mask, added=added)
-    for place, each in enumerate(made):
-        column = scales[:, place]
-        if bool((column == column[0]).all()):
-            if float(column[0]) != 1.0:
-                each.mul_(float(column[0]))
-        else:
-            # In float32, as the number above: a strength rounded to bfloat16 would depend on the neighbours.
-            each.mul_(column.to(each.device)[:, None, None, None])
+    made = control.network.residuals(sample, timesteps, text, control.hints, mask=mask, added=added)
+    for each, column in zip(made, zip(*control.scales, strict=True), strict=True):
+        if any(scale != column[0] for scale in column):
+            # In float32, as a number below: a strength rounded to bfloat16 would depend on the neighbours.
+            each.mul_(torch.tensor(column, device=each.device)[:, None, None, None])
+        elif column[0] != 1.0:
+            each.mul_(column[0])
     return made
 
 
 def _spread(part: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
     whole = part.new_zeros((count, *part.shape[1:]))
-    whole[rows.to(part.device)] = part
+    whole[rows] = part
     return whole
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from engine.protocol.specs import ControlRamp, PercentRule
 
@@ -67,6 +68,15 @@ class Window:
         width = self.end - self.start
         share = min(max((reached - self.start) / width, 0.0), 1.0) if width > 0 else 0.0
         return _RAMPS[self.ramp](share)
+
+
+def signal_share(scheduler: Any, timestep: float) -> float:
+    """ᾱ at a training timestep, also between two of them: how much of a picture's variance is not noise, 0.0–1.0."""
+    shares = scheduler.alphas_cumprod
+    place = min(max(timestep, 0.0), len(shares) - 1.0)
+    below = int(place)
+    above = min(below + 1, len(shares) - 1)
+    return float(shares[below]) + (place - below) * (float(shares[above]) - float(shares[below]))
 
 
 _RAMPS = {

@@ -11,7 +11,7 @@ import torch
 from engine.adapters.plan import NO_CHANGES, PatchPlan
 from engine.adapters.stack import AdapterStack
 from engine.control.compose import Active, ControlSet, signature
-from engine.control.schedule import Moment
+from engine.control.schedule import Moment, signal_share
 from engine.errors import GenerationError
 from engine.pipeline.lengths import TextRows
 from engine.pipeline.snapshot import SNAPSHOT_SCHEMA, ContextSnapshot, recipe_digest
@@ -66,6 +66,7 @@ class Rows:
         timestep_cond: guidance embedding of distilled UNets, r rows, or None.
         controls: the ControlNet units that work in this evaluation.
         negative: how many of the rows, from the first, are the negative prompt's.
+        signal: the share of signal in the latents (ᾱ of the timestep, 0.0–1.0).
     """
 
     latents: torch.Tensor
@@ -75,6 +76,7 @@ class Rows:
     timestep_cond: torch.Tensor | None = None
     controls: tuple[Active, ...] = ()
     negative: int = 0
+    signal: float = 1.0
 
     @property
     def count(self) -> int:
@@ -191,9 +193,9 @@ class GenerationContext:
         place = self.first + self.evaluations_done
         scaled = self.scheduler.scale_model_input(self.latents, self._entries[place])
         negative = 1 if self.weights else 0
-        return Rows(
-            scaled, self._times[place], self.text, self.added, self.timestep_cond, self.active_controls, negative
-        )
+        active, timestep = self.active_controls, self._times[place]
+        signal = signal_share(self.scheduler, timestep) if active else 1.0
+        return Rows(scaled, timestep, self.text, self.added, self.timestep_cond, active, negative, signal)
 
     def fold(self, rows: Rows, answer: torch.Tensor) -> None:
         """Take the UNet's answer to `rows`, shape (r, C, h, w), and step.

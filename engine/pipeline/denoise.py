@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from engine.control.compose import ControlRows, rows_of, summed
+from engine.adapters.plan import NO_CHANGES
+from engine.control.compose import summed
+from engine.control.ip_adapter import prompted
+from engine.control.reference import referred
+from engine.control.together import Asked, Together, together
 from engine.errors import GenerationError
+from engine.pipeline.company import of_one_mind
 from engine.pipeline.context import GenerationContext, Rows
 from engine.pipeline.lengths import TextRows, join
 from engine.pipeline.model import ModelBundle
@@ -18,6 +25,7 @@ __all__ = ["PINNED_ROWS", "Stopped", "tick"]
 
 # Rows of every UNet call of `repeatable` pictures: two pictures with guidance.
 PINNED_ROWS = 4
+NOTHING = Together()
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class _Call:
     text: TextRows
     added: dict[str, torch.Tensor]
     timestep_cond: torch.Tensor | None
-    controls: tuple[ControlRows, ...] = ()
+    controls: Together = NOTHING
 
 
 def tick(
@@ -42,7 +50,8 @@ def tick(
     """Advance every context by one evaluation, all of them in one UNet call.
 
     Each context keeps its own timestep, embeddings, guidance and scheduler; they share an ExecutionKey, and with it the
-    weights that the UNet carries during the call.
+    weights that the UNet carries during the call. Or they share all but the adapters (`company.company_key`): then
+    the UNet is bare, and each row has its adapters beside the layers.
 
     Args:
         should_stop: asked between the blocks of the UNet and of the ControlNets.
@@ -57,16 +66,16 @@ def tick(
     """
     if not contexts or any(context.finished for context in contexts):
         raise ValueError("a tick needs contexts that are not finished")
-    if len(contexts) > 1 and len({context.key for context in contexts}) > 1:
-        raise ValueError("these contexts may not share a UNet call")
+    alike = of_one_mind(contexts)
     if pad_to is None and contexts[0].spec.repeatable:
         pad_to = PINNED_ROWS
-    bundle.carry_unet(contexts[0].unet_plan)
+    bundle.carry_unet(contexts[0].unet_plan if alike else NO_CHANGES)
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]
         call = _merged(asked, bundle)
-        points = [*bundle.stop_points, *(point for each in call.controls for point in each.network.stop_points)]
-        with stopping_at(points, should_stop):
+        points = [*bundle.stop_points, *(point for each in call.controls.nets for point in each.network.stop_points)]
+        parts = [(rows.count, context.unet_plan) for rows, context in zip(asked, contexts, strict=True)]
+        with stopping_at(points, should_stop), nullcontext() if alike else bundle.row_paths.beside(parts):
             answer = _evaluate(bundle, call) if pad_to is None else _evaluate_pinned(bundle, call, pad_to)
         fault: GenerationError | None = None
         place = 0
@@ -91,7 +100,7 @@ def _merged(asked: Sequence[Rows], bundle: ModelBundle) -> _Call:
         text=join([rows.text for rows in asked]),
         added={name: _stacked([rows.added[name] for rows in asked]) for name in asked[0].added},
         timestep_cond=_stacked(conds) if conds else None,
-        controls=rows_of([(rows.controls, rows.count, rows.negative) for rows in asked]),
+        controls=together([Asked(rows.controls, rows.count, rows.negative, rows.signal) for rows in asked]),
     )
 
 
@@ -100,8 +109,9 @@ def _stacked(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _evaluate(bundle: ModelBundle, call: _Call, *, whole: bool = False) -> torch.Tensor:
+    controls = call.controls
     residuals = summed(
-        call.controls,
+        controls.nets,
         call.sample,
         call.timesteps,
         call.text.embeds,
@@ -109,10 +119,30 @@ def _evaluate(bundle: ModelBundle, call: _Call, *, whole: bool = False) -> torch
         added=call.added,
         whole=whole,
     )
+
+    def ask(latents: torch.Tensor | None = None) -> torch.Tensor:
+        if latents is not None:
+            return _asked(bundle, call, latents.to(bundle.dtype).contiguous(memory_format=bundle.memory_format), None)
+        return _asked(bundle, call, call.sample, residuals)
+
+    with prompted(bundle.unet, controls.prompts) if controls.prompts else nullcontext():
+        return referred(bundle.unet, controls.references, ask, whole=whole) if controls.references else ask()
+
+
+def _asked(
+    bundle: ModelBundle,
+    call: _Call,
+    sample: torch.Tensor,
+    residuals: tuple[list[torch.Tensor], torch.Tensor] | None,
+) -> torch.Tensor:
+    """The UNet's answer for `sample`."""
+    text: Any = call.text.embeds
+    if call.controls.prompts:
+        text = (text, [each.tokens for each in call.controls.prompts])
     answer: torch.Tensor = bundle.unet(
-        call.sample,
+        sample,
         call.timesteps,
-        encoder_hidden_states=call.text.embeds,
+        encoder_hidden_states=text,
         encoder_attention_mask=call.text.mask,
         timestep_cond=call.timestep_cond,
         added_cond_kwargs=call.added or None,
@@ -141,5 +171,5 @@ def _picked(bundle: ModelBundle, call: _Call, rows: torch.Tensor) -> _Call:
         text=TextRows(call.text.embeds[rows], None if call.text.mask is None else call.text.mask[rows]),
         added={name: value[rows] for name, value in call.added.items()},
         timestep_cond=None if call.timestep_cond is None else call.timestep_cond[rows],
-        controls=tuple(control.picked(rows) for control in call.controls),
+        controls=call.controls.picked(rows),
     )
