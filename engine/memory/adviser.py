@@ -62,14 +62,24 @@ class Adviser:
         guidance = spec.guidance if spec.guidance is not None else defaults.guidance
         controls = [unit for unit in spec.controls if not unit.muted]
         paths = [self._library.path_of("controlnet", name) for name in {unit.model for unit in controls}]
+        adapters = {ref.name for ref in spec.adapters if ref.enabled}
         return Work(
             width=spec.width or defaults.width or 512,
             height=spec.height or defaults.height or 512,
             pictures=max(1, min(spec.count, spec.batch_size)),
             guided=guidance is None or guidance > 1.0,
+            adapter_bytes=sum(self._adapter_bytes(name) for name in adapters),
             control_bytes=sum(file_nbytes(path, self.dtype) for path in paths),
             controls=len(controls),
         )
+
+    def _adapter_bytes(self, name: str) -> int:
+        """Bytes of an adapter's file, which is held beside the weights; 0 for one that is not there: the job is refused
+        for it, and this is only its forecast."""
+        try:
+            return self._library.path_of("adapter", name).stat().st_size
+        except (StudioError, OSError):
+            return 0
 
     def plan(
         self, entry: ModelEntry, work: Work, *, level: OptimizationLevel | None = None, advise: bool = False

@@ -32,15 +32,23 @@ class MeasuredPeak:
     height: int
     pictures: int
     guided: bool = True
+    adapter_bytes: int = 0
+    control_bytes: int = 0
+    controls: int = 0
+
+    @property
+    def bare(self) -> int:
+        """The peak without what adapters and ControlNets weigh."""
+        return self.peak - self.adapter_bytes - self.control_bytes
 
     def same(self, work: Work) -> bool:
         """Whether it is of this very setting."""
-        return (self.width, self.height, self.pictures, self.guided) == (
-            work.width,
-            work.height,
-            work.pictures,
-            work.guided,
-        )
+        return setting_of(self) == setting_of(work)
+
+
+def setting_of(of: MeasuredPeak | Work) -> tuple[int | bool, ...]:
+    """What tells one setting from another: of an adapter's and a ControlNet's files only their size."""
+    return (of.width, of.height, of.pictures, of.guided, of.adapter_bytes, of.control_bytes, of.controls)
 
 
 History = Callable[[LevelForecast, Work], Iterable[MeasuredPeak]]
@@ -68,7 +76,7 @@ def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]
     if line is None:
         return forecast
     base, slope = line
-    predicted = base + slope * forecast.largest.activations
+    predicted = base + slope * forecast.largest.activations + work.adapter_bytes + work.control_bytes
     return replace(forecast, peak=int(predicted * _HEADROOM), measured=True)
 
 
@@ -78,9 +86,9 @@ def _line(peaks: Sequence[MeasuredPeak]) -> tuple[float, float] | None:
         return None
     count = len(peaks)
     mean_x = sum(each.activations for each in peaks) / count
-    mean_y = sum(each.peak for each in peaks) / count
+    mean_y = sum(each.bare for each in peaks) / count
     spread = sum((each.activations - mean_x) ** 2 for each in peaks)
-    slope = sum((each.activations - mean_x) * (each.peak - mean_y) for each in peaks) / spread
+    slope = sum((each.activations - mean_x) * (each.bare - mean_y) for each in peaks) / spread
     # A larger picture never takes less: a negative slope is noise.
     slope = max(0.0, slope)
     return mean_y - slope * mean_x, slope

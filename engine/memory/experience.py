@@ -36,6 +36,9 @@ class Experience:
                 "height": work.height,
                 "pictures": work.pictures,
                 "guided": work.guided,
+                "adapter_bytes": work.adapter_bytes,
+                "control_bytes": work.control_bytes,
+                "controls": work.controls,
             },
         )
 

@@ -32,6 +32,7 @@ class OptimizationLevel(StrEnum):
 
 
 AUTO = "auto"
+FROM_FILE = "file"
 # Free VRAM in GB below which a level is the first guess; the forecast decides.
 THRESHOLDS: tuple[tuple[float, OptimizationLevel], ...] = (
     (6.0, OptimizationLevel.ULTRA),
@@ -58,7 +59,7 @@ MEANINGS: dict[OptimizationLevel, str] = {
 CPU_MEANINGS: dict[OptimizationLevel, str] = {
     OptimizationLevel.NONE: "Everything stays in memory. Fastest.",
     OptimizationLevel.BALANCED: "Only the part that works now is in memory; the others are read again when needed.",
-    OptimizationLevel.AGGRESSIVE: "As balanced, with weights kept in 16 bits and every decode in tiles.",
+    OptimizationLevel.AGGRESSIVE: "As balanced, with weights kept as their file has them and every decode in tiles.",
     OptimizationLevel.ULTRA: "As aggressive, with weights kept in 8 bits: pictures differ slightly.",
 }
 
@@ -69,6 +70,7 @@ TECHNIQUE_WORDS: dict[str, str] = {
     "forward_chunking": "feed-forward row by row",
     "vae_tiling": "decode in tiles",
     "vae_slicing": "decode one by one",
+    "file_storage": "weights rest as their file has them",
     "fp8_storage": "weights rest in 8 bits",
     "component_offload": "parts move to the GPU for their work",
     "group_offload": "blocks travel while others compute",
@@ -127,7 +129,8 @@ class MemoryOptimizationConfig:
         enable_fp8_storage: weights of UNet and text encoders rest in 8 bits and compute in 16.
         enable_channels_last: convolutions laid out as GPUs and CPUs like them.
         staged_loading: a stage's parts are loaded when it begins and let go when it ends.
-        storage_dtype: number format in which weights rest: "" is the one that they compute in.
+        storage_dtype: number format in which weights rest: "" is the one that they compute in, "file" that of their
+            file where it is narrower (nothing is rounded then).
         after_job: what happens to what was loaded: kept, made evictable and moved to RAM, or released.
         cleanup_each_step: give memory back after every step too; slows everything down.
     """
@@ -172,6 +175,7 @@ class MemoryOptimizationConfig:
             "forward_chunking": self.enable_forward_chunking,
             "vae_tiling": self.enable_vae_tiling,
             "vae_slicing": self.enable_vae_slicing,
+            "file_storage": self.storage_dtype == FROM_FILE,
             "fp8_storage": self.enable_fp8_storage,
             "component_offload": self.enable_model_offload,
             "group_offload": self.enable_group_offload,
@@ -220,7 +224,9 @@ def _in_ram(config: MemoryOptimizationConfig) -> MemoryOptimizationConfig:
     if rank >= 2:
         config.enable_vae_tiling = config.enable_attention_slicing = config.enable_forward_chunking = True
         config.vae_decode_chunk_size = 1
-        config.storage_dtype = "bfloat16"
+        # Mapped weights are laid out as in their file.
+        config.enable_channels_last = False
+        config.storage_dtype = FROM_FILE
         config.after_job = "unpin"
     if rank == 3:
         config.enable_fp8_storage = True

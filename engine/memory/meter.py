@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,7 +90,17 @@ class ProcessMeter:
 
 
 def private_bytes() -> int:
-    """Bytes of RAM that only this process holds (USS); its resident size where the system does not tell them."""
+    """Bytes of RAM that only this process holds, without pages of mapped files: the system takes those back.
+
+    On Linux resident − shared of /proc/self/statm (0.02 ms; USS takes 3 ms and counts mapped files that nobody else has
+    open). Elsewhere USS, or the resident size where the system does not tell it.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            _, resident, shared = file.read().split()[:3]
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
     import psutil
 
     process = psutil.Process()

@@ -11,7 +11,7 @@ import torch
 from engine.errors import SpecError
 from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.meter import Meter
-from engine.memory.optimizer import MemoryOptimizer, modules_of
+from engine.memory.optimizer import MemoryOptimizer, modules_of, moves
 from engine.memory.resources import SystemResources, detect_resources
 from engine.memory.technique import Applied
 
@@ -168,5 +168,5 @@ class TorchMover:
         return value.to("cpu") if isinstance(value, torch.nn.Module) else value
 
     def to_work(self, value: Any) -> Any:
-        """Onto the GPU."""
-        return value.to(self._device) if isinstance(value, torch.nn.Module) else value
+        """Onto the GPU, but for what travels there by itself."""
+        return value.to(self._device) if isinstance(value, torch.nn.Module) and not moves(value) else value

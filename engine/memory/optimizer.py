@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from engine.memory.techniques import TECHNIQUES
 
 # Two of these cannot be on one model together; what is later in the list wins.
 _MOVERS = ("component_offload", "group_offload", "sequential_offload")
+# After these, memory lies free that only a cleanup gives back.
+_FREEING = (*_MOVERS, "fp8_storage", "file_storage")
 
 
 class MemoryOptimizer:
@@ -26,6 +29,7 @@ class MemoryOptimizer:
         resources: the machine; detected where it is None.
         meter: measures and releases; the process itself where it is None.
         device: where models compute; the machine's best where it is None.
+        compute: the format that they compute in, where weights may rest in a narrower one.
     """
 
     def __init__(
@@ -35,12 +39,13 @@ class MemoryOptimizer:
         resources: SystemResources | None = None,
         meter: Meter | None = None,
         device: str | torch.device | None = None,
+        compute: torch.dtype | None = None,
     ) -> None:
         self.resources = resources or detect_resources()
         self.device = torch.device(device or self.resources.device)
         self.meter: Meter = meter or ProcessMeter(self.device.type)
         self.config = config or MemoryOptimizationConfig.from_level(OptimizationLevel.NONE, device=self.device.type)
-        self._machine = Machine(self.resources, self.device)
+        self._machine = Machine(self.resources, self.device, compute=compute)
         self.report: tuple[Applied, ...] = ()
 
     def optimize_pipeline(self, pipe: Any) -> Any:
@@ -56,21 +61,41 @@ class MemoryOptimizer:
         return pipe
 
     def optimize_modules(self, modules: Mapping[str, Any]) -> tuple[Applied, ...]:
-        """The same for modules by part name ("unet", "vae", "text_encoder", "text_encoder_2", "controlnet", …)."""
-        applied = applied_to(modules)
+        """The same for modules by part name ("unet", "vae", "text_encoder", "text_encoder_2", "controlnet", …).
+
+        Each module remembers what it carries, so only what differs is done, and modules may come and go.
+        """
         wanted = self._wanted()
-        undone = [self._remove(name, modules) for name in reversed(list(TECHNIQUES)) if name in applied - set(wanted)]
-        moving = [name for name in wanted if name in _MOVERS]
-        fresh = [name for name in wanted if name not in applied or name in moving]
+        still, moving = [name for name in wanted if name not in _MOVERS], [name for name in wanted if name in _MOVERS]
+        done: list[Applied] = []
         # Weights that change their format must do so where they lie, before anything begins to move them.
+        done += [self._remove(name, modules) for name in _MOVERS if name in applied_to(modules)]
+        for part, module in modules.items():
+            done += self._fit(part, module, still)
         for name in moving:
-            if name in applied:
-                undone.append(self._remove(name, modules))
-        done = [TECHNIQUES[name].apply(modules, self._machine, self.config) for name in fresh]
-        _remember(modules, {*(applied & set(wanted)), *(result.name for result in done if result.done)})
-        self.report = (*undone, *done)
-        self.cleanup()
+            result = TECHNIQUES[name].apply(modules, self._machine, self.config)
+            done.append(result)
+            if result.done:
+                _remember(modules.values(), {name})
+        self.report = _merged(done)
+        if any(result.name in _FREEING or result.reload for result in done if result.done):
+            self.cleanup()
         return self.report
+
+    def _fit(self, part: str, module: Any, wanted: Sequence[str]) -> list[Applied]:
+        """One module: take off what is not wanted, put on what it does not carry yet."""
+        one = {part: module}
+        asked, carried = getattr(module, _ASKED, None) or (), applied_to(one)
+        if tuple(wanted) == asked:
+            return []
+        done = [self._remove(name, one) for name in reversed(list(TECHNIQUES)) if name in carried - set(wanted)]
+        new = [name for name in wanted if name not in carried and name not in asked]
+        fresh = [TECHNIQUES[name].apply(one, self._machine, self.config) for name in new]
+        _remember([module], {result.name for result in fresh if result.done})
+        if isinstance(module, torch.nn.Module):
+            # What does not concern this part is not asked again.
+            setattr(module, _ASKED, tuple(wanted))
+        return [*done, *fresh]
 
     def change(self, modules: Mapping[str, Any], config: MemoryOptimizationConfig) -> tuple[Applied, ...]:
         """Another config, live: only what differs is taken off and put on.
@@ -81,11 +106,16 @@ class MemoryOptimizer:
         self.config = config
         return self.optimize_modules(modules)
 
+    def settle(self, modules: Mapping[str, Any]) -> None:
+        """Take off what moves weights, so that they lie still and may be written to; `optimize_modules` puts it on."""
+        for name in _MOVERS:
+            if name in applied_to(modules):
+                self._remove(name, modules)
+
     def remove(self, modules: Mapping[str, Any]) -> tuple[Applied, ...]:
         """Take everything off; the modules lie where they compute afterwards."""
         names = applied_to(modules)
         self.report = tuple(self._remove(name, modules) for name in reversed(list(TECHNIQUES)) if name in names)
-        _remember(modules, set())
         self.cleanup()
         return self.report
 
@@ -112,7 +142,12 @@ class MemoryOptimizer:
         return [name for name in names if name not in movers[:-1]]
 
     def _remove(self, name: str, modules: Mapping[str, Any]) -> Applied:
-        return TECHNIQUES[name].remove(modules, self._machine)
+        carrying = {part: module for part, module in modules.items() if name in applied_to({part: module})}
+        result = TECHNIQUES[name].remove(carrying, self._machine)
+        for module in carrying.values():
+            setattr(module, _MARK, applied_to({"": module}) - {name})
+            setattr(module, _ASKED, None)
+        return result
 
 
 def modules_of(pipe: Any) -> dict[str, Any]:
@@ -121,6 +156,7 @@ def modules_of(pipe: Any) -> dict[str, Any]:
 
 
 _MARK = "_easel_memory_techniques"
+_ASKED = "_easel_memory_asked"
 
 
 def applied_to(modules: Mapping[str, Any]) -> set[str]:
@@ -132,7 +168,24 @@ def applied_to(modules: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def _remember(modules: Mapping[str, Any], names: set[str]) -> None:
-    for module in modules.values():
+def moves(module: Any) -> bool:
+    """Whether the module's weights rest in RAM and travel to the GPU by themselves."""
+    return any(name in _MOVERS for name in applied_to({"": module}))
+
+
+def _remember(modules: Iterable[Any], names: set[str]) -> None:
+    for module in modules:
         if isinstance(module, torch.nn.Module):
-            setattr(module, _MARK, set(names))
+            setattr(module, _MARK, applied_to({"": module}) | names)
+
+
+def _merged(done: Sequence[Applied]) -> tuple[Applied, ...]:
+    """One line for each technique, however many parts it was asked for."""
+    lines: dict[str, Applied] = {}
+    for result in done:
+        known = lines.get(result.name)
+        if known is None or (result.done and not known.done):
+            lines[result.name] = replace(result, reload=(*(known.reload if known else ()), *result.reload))
+        else:
+            lines[result.name] = replace(known, reload=(*known.reload, *result.reload))
+    return tuple(lines.values())

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from engine.errors import ModelFileError
 from engine.families import keys
 from engine.families.families import read_config
 from engine.library.entries import ModelEntry, VaeEntry
-from engine.library.headers import read_header
+from engine.library.headers import TensorInfo, read_header
 from engine.memory.activations import (
     UnetShape,
     dtype_bytes,
@@ -31,6 +31,7 @@ _PREFIXES = {
     keys.CLIP_PREFIX: "text_encoder",
     keys.OPEN_CLIP_PREFIX: "text_encoder",
 }
+_FORMATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MEGAPIXEL = 1024 * 1024
 
 
@@ -46,6 +47,7 @@ class ModelSizes:
         vae_wide: the VAE computes in float32 where 16 bits would be float16.
         largest_layer: of the UNet, as a share of its weights.
         tiles: whether the VAE can decode in tiles.
+        stored: part → the format of most of its weights in the file, torch's name; unknown ones are left out.
     """
 
     title: str
@@ -58,6 +60,7 @@ class ModelSizes:
     vae_wide: bool = False
     largest_layer: float = 0.02
     tiles: bool = True
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     def nbytes(self, part: str, dtype: str) -> int:
         """Bytes of a part's weights in a number format; 0 for a part that the model does not have."""
@@ -75,7 +78,8 @@ def sizes_of(entry: ModelEntry, vae: VaeEntry | None = None) -> ModelSizes:
     Raises:
         ModelFileError: a file cannot be read, or a config is missing.
     """
-    elements, largest = _elements(entry)
+    counted = _elements(entry)
+    elements = counted.elements
     vae_path = vae.path if vae is not None else entry.vae_path
     if vae_path is not None:
         elements["vae"] = sum(_file_elements(vae_path)[0].values())
@@ -94,7 +98,8 @@ def sizes_of(entry: ModelEntry, vae: VaeEntry | None = None) -> ModelSizes:
             latent_scale=int(2 ** (len(vae_config["block_out_channels"]) - 1)),
             tile_pixels=min(side * side, _MEGAPIXEL),
             vae_wide=bool(vae_config.get("force_upcast")),
-            largest_layer=largest,
+            largest_layer=_share(counted.largest, elements["unet"]),
+            stored=counted.stored,
             tiles=vae_config.get("_class_name") != "AutoencoderTiny" or len(vae_config["block_out_channels"]) == 4,
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -115,29 +120,44 @@ def file_nbytes(path: Path, dtype: str | None = None) -> int:
     return stored if dtype is None else int(sum(elements.values()) * dtype_bytes(dtype))
 
 
-def _elements(entry: ModelEntry) -> tuple[Counter[str], float]:
+@dataclass
+class _Counted:
+    """Numbers in each part's weights, how they are stored, and the UNet's largest weight."""
+
+    elements: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, Counter[str]] = field(default_factory=dict)
+    largest: int = 0
+
+    def add(self, part: str, tensor: TensorInfo) -> None:
+        count = math.prod(tensor.shape)
+        self.elements[part] += count
+        self.formats.setdefault(part, Counter())[tensor.dtype] += count
+        if part == "unet":
+            self.largest = max(self.largest, count)
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """Part → torch's name of the format that most of it has."""
+        most = {part: formats.most_common(1)[0][0] for part, formats in self.formats.items()}
+        return {part: _FORMATS[name] for part, name in most.items() if name in _FORMATS}
+
+
+def _elements(entry: ModelEntry) -> _Counted:
+    counted = _Counted()
     if entry.path.is_dir():
-        counts: Counter[str] = Counter()
-        largest = 0.0
         for part in entry.family.parts:
-            files = _folder_files(entry.path / part)
-            for file in files:
-                found, _ = _file_elements(file)
-                counts[part] += sum(found.values())
-                if part == "unet":
-                    largest = max(largest, *found.values())
-        return counts, _share(largest, counts["unet"])
-    if entry.path.suffix != ".safetensors":
-        return _guessed(entry), 0.02
-    header = read_header(entry.path)
-    counts, largest = Counter(), 0.0
-    for name, tensor in header.tensors.items():
-        owner = next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), None)
-        if owner is not None:
-            count = math.prod(tensor.shape)
-            counts[owner] += count
-            largest = max(largest, count) if owner == "unet" else largest
-    return counts, _share(largest, counts["unet"])
+            for file in _folder_files(entry.path / part):
+                for tensor in read_header(file).tensors.values():
+                    counted.add(part, tensor)
+    elif entry.path.suffix == ".safetensors":
+        for name, tensor in read_header(entry.path).tensors.items():
+            owner = next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), None)
+            if owner is not None:
+                counted.add(owner, tensor)
+    else:
+        counted.elements = _guessed(entry)
+        counted.largest = counted.elements["unet"] // 50
+    return counted
 
 
 def _guessed(entry: ModelEntry) -> Counter[str]:
@@ -148,7 +168,7 @@ def _guessed(entry: ModelEntry) -> Counter[str]:
     return counts
 
 
-def _share(largest: float, whole: int) -> float:
+def _share(largest: int, whole: int) -> float:
     return largest / whole if whole else 0.0
 
 

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from engine.memory.activations import dtype_bytes
-from engine.memory.levels import MOST_RESIDENT, TIME_FACTORS, MemoryOptimizationConfig, OptimizationLevel, first_guess
+from engine.memory.levels import (
+    FROM_FILE,
+    MOST_RESIDENT,
+    TIME_FACTORS,
+    MemoryOptimizationConfig,
+    OptimizationLevel,
+    first_guess,
+)
 from engine.memory.parts import ModelSizes
 from engine.memory.resources import SystemResources
 from engine.memory.sizes import GIB, MIB, in_words
@@ -215,12 +222,12 @@ class Planner:
         if not config.enable_group_offload:
             return bare
         denoise = next(stage for stage in bare.stages if stage.stage == "denoise")
-        unet = model.nbytes("unet", self._storage("unet", config))
+        unet = model.nbytes("unet", self._storage("unet", config, model))
         room = min(int(unet * MOST_RESIDENT.get(level, 1.0)), max(0, budget.usable - denoise.peak))
         filled = self.forecast(model, work, replace(config, resident_gb=room / GIB))
         # The level's own factor holds where as much of the UNet stays as the level allows.
         share = max(0.0, MOST_RESIDENT[level] - room / unet) if unet else 0.0
-        narrow = dtype_bytes(self._storage("unet", config)) / dtype_bytes(self._dtype)
+        narrow = dtype_bytes(self._storage("unet", config, model)) / dtype_bytes(self._dtype)
         return replace(filled, time_factor=filled.time_factor + share * narrow * _TRAVEL_TIME)
 
     # --- one stage -------------------------------------------------------------------------------------------------
@@ -235,7 +242,7 @@ class Planner:
 
     def _weights(self, stage: str, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> int:
         def size(part: str) -> int:
-            return model.nbytes(part, self._storage(part, config))
+            return model.nbytes(part, self._storage(part, config, model))
 
         text = [size(part) for part in model.text_parts]
         denoiser = size("unet") + work.control_bytes + work.adapter_bytes
@@ -263,7 +270,7 @@ class Planner:
     def _in_ram(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> int:
         if not (self._resources.has_gpu and self._only_present(config)):
             return 0
-        parts = sum(model.nbytes(part, self._storage(part, config)) for part in model.elements)
+        parts = sum(model.nbytes(part, self._storage(part, config, model)) for part in model.elements)
         return parts + work.control_bytes + work.adapter_bytes - int(config.resident_gb * GIB)
 
     def _encode(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> float:
@@ -279,7 +286,7 @@ class Planner:
             # Scores and their softmax; sliced attention keeps those of half the heads.
             kept = heads / 2 if config.enable_attention_slicing else heads
             held += 2 * kept * (cells * share) ** 2 * work.rows * wide
-        if self._storage("unet", config) != self._dtype:
+        if self._storage("unet", config, model) != self._dtype:
             # The layer that works now is widened.
             held += model.largest_layer * model.nbytes("unet", self._dtype)
         return held
@@ -295,12 +302,12 @@ class Planner:
             return model.vae_units * tile * together * wide + 3 * canvas
         return model.vae_units * pixels * together * wide + canvas
 
-    def _storage(self, part: str, config: MemoryOptimizationConfig) -> str:
+    def _storage(self, part: str, config: MemoryOptimizationConfig, model: ModelSizes) -> str:
         """The format in which a part's weights rest."""
-        if part == "vae" or not config.storage_dtype:
+        wanted = model.stored.get(part, "") if config.storage_dtype == FROM_FILE else config.storage_dtype
+        if part == "vae" or not wanted:
             return self._dtype
-        narrower = dtype_bytes(config.storage_dtype) < dtype_bytes(self._dtype)
-        return config.storage_dtype if narrower else self._dtype
+        return wanted if dtype_bytes(wanted) < dtype_bytes(self._dtype) else self._dtype
 
     @property
     def _kind(self) -> str:

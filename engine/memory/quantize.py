@@ -83,6 +83,10 @@ def _by_vram(vram_gb: float) -> str:
 class QuantizationEngine:
     """Brings a module's weights into another format, in place."""
 
+    def __init__(self, compute: torch.dtype | None = None) -> None:
+        """`compute`: the format that layers compute in; None: that of the model's widest weights."""
+        self._compute = compute
+
     def quantize_model(self, model: Any, target_dtype: torch.dtype | str, calibration_data: Any = None) -> Any:
         """The same module with its weights in `target_dtype`.
 
@@ -111,12 +115,17 @@ class QuantizationEngine:
     def _fp8(self, model: Any) -> Any:
         from diffusers.hooks import apply_layerwise_casting
 
+        compute = self._compute or compute_dtype_of(model)
         apply_layerwise_casting(
             model,
             storage_dtype=torch.float8_e4m3fn,
-            compute_dtype=compute_dtype_of(model),
+            compute_dtype=compute,
             skip_modules_pattern=("norm", *KEPT_WIDE),
         )
+        for weight in model.parameters():
+            # What is not cast layer by layer may have been loaded narrower than it computes.
+            if weight.is_floating_point() and 1 < weight.dtype.itemsize < compute.itemsize:
+                weight.data = weight.data.to(compute)
         return model
 
 

@@ -36,6 +36,8 @@ class Machine:
     resources: SystemResources
     onload: torch.device
     offload: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    # The format that layers compute in, where weights may rest in another one; None: that of the widest weights.
+    compute: torch.dtype | None = None
 
     @property
     def travels(self) -> bool:

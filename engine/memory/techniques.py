@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from engine.memory.attention import EfficientAttention
+from engine.memory.file_storage import FileStorage
 from engine.memory.levels import MemoryOptimizationConfig
 from engine.memory.movers import ComponentOffload, GroupOffload, SequentialOffload
 from engine.memory.quantize import QuantizationEngine
@@ -173,7 +174,7 @@ class Fp8Storage:
         """See `Technique`."""
         for module in those(modules, (*DENOISERS, *TEXT_PARTS)):
             if not _has_hook(module, _LAYERWISE):
-                QuantizationEngine().quantize_model(module, torch.float8_e4m3fn)
+                QuantizationEngine(machine.compute).quantize_model(module, torch.float8_e4m3fn)
         return Applied(self.name, True)
 
     def remove(self, modules: Modules, machine: Machine) -> Applied:
@@ -200,6 +201,7 @@ TECHNIQUES: dict[str, Technique] = {
         ForwardChunking(),
         VaeTiling(),
         VaeSlicing(),
+        FileStorage(),
         Fp8Storage(),
         ComponentOffload(),
         GroupOffload(),

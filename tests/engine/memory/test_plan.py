@@ -30,6 +30,7 @@ def full_size(name: str) -> ModelSizes:
         tile_pixels=(1024 if xl else 512) ** 2,
         vae_wide=xl,
         largest_layer=0.006,
+        stored=dict.fromkeys(elements, "float16"),
     )
 
 
