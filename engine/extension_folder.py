@@ -85,7 +85,7 @@ def register_function(folder: Path, extension_id: str, file: str, key: str) -> C
     register = getattr(_imported(folder, extension_id, entry), "register", None)
     if not callable(register):
         raise invalid_manifest(f"{file} has no function register(host).", "docs/extensions.md shows one.")
-    return register  # type: ignore[no-any-return]
+    return register
 
 
 def place_of(error: BaseException) -> str:

@@ -36,7 +36,8 @@ def added_kind(extension: str, kind: Any, so_far: Sequence[AddedKind]) -> AddedK
         if not callable(getattr(kind, verb, None)):
             raise _unusable(f"{title} has no {verb}()")
     others = (*added_kinds(), *so_far)
-    if title in {each.title for each in (*KINDS, *others) if getattr(each, "extension", "") != extension}:
+    taken_titles = {own.title for own in KINDS} | {each.title for each in others if each.extension != extension}
+    if title in taken_titles:
         raise _unusable(f"there is a kind {title} already")
     taken = [name for name in names if canonical_suffix(name) or name == "weight"]
     taken += [

@@ -7,14 +7,21 @@ counts when `register` has come back whole. A method that is not built yet says 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from PIL import Image
 
 from engine.errors import SpecError, StudioError
 from engine.extension_folder import place_of
 from engine.extension_kinds import added_kind
+from engine.images.added_reader import AddedReader
+from engine.jobs.extension_work import PostProcessor, PromptPass
 from engine.library.added_kinds import AddedKind
+from engine.protocol.library import SamplerView
+from engine.protocol.specs import GenerationSpec
+from engine.sampling.rows import SCHEDULES, Sampler
 
 HOST_API = 1
 
@@ -29,15 +36,15 @@ class EngineHostMethod:
 
 
 ENGINE_METHODS: tuple[EngineHostMethod, ...] = (
-    EngineHostMethod("prompt_pass", False, "Change a prompt before it is read."),
+    EngineHostMethod("prompt_pass", True, "Change a prompt before it is read."),
     EngineHostMethod("step_hook", False, "Act before and after each UNet call."),
-    EngineHostMethod("image_post_processor", False, "Change a picture before it is saved."),
-    EngineHostMethod("sampler", False, "A row of the sampler table."),
+    EngineHostMethod("image_post_processor", True, "Change a picture before it is saved."),
+    EngineHostMethod("sampler", True, "A row of the sampler table."),
     EngineHostMethod("preprocessor", False, "A ControlNet preprocessor."),
     EngineHostMethod("adapter_kind", True, "A kind of adapter: detect, read, delta, nbytes."),
     EngineHostMethod("merge_method", False, "A merge method: validate, merge_tensor."),
-    EngineHostMethod("metadata_reader", False, "Read another program's picture metadata."),
-    EngineHostMethod("setting", False, "The value of one of the extension's settings."),
+    EngineHostMethod("metadata_reader", True, "Read another program's picture metadata."),
+    EngineHostMethod("setting", True, "The value of one of the extension's settings."),
 )
 
 
@@ -46,22 +53,38 @@ class EngineHost:
 
     Args:
         extension_id: whose host this is; values of its panel are `spec.ext[extension_id]`.
+        values: the settings that the person gave to it, asked for each time.
     """
 
     api = HOST_API
 
-    def __init__(self, extension_id: str) -> None:
+    def __init__(self, extension_id: str, values: Callable[[], Mapping[str, Any]] = dict) -> None:
         self.id = extension_id
+        self._values = values
+        self.prompt_passes: list[PromptPass] = []
+        self.post_processors: list[PostProcessor] = []
+        self.samplers: list[Sampler] = []
+        self.metadata_readers: list[AddedReader] = []
         self.adapter_kinds: list[AddedKind] = []
 
     @property
     def adds(self) -> tuple[str, ...]:
         """What it adds, in words for its card."""
-        return tuple(f"adapters of the kind {kind.title}" for kind in self.adapter_kinds)
+        return (
+            *["a prompt pass"][: len(self.prompt_passes)],
+            *["a post-processor"][: len(self.post_processors)],
+            *(f"the sampler {row.title}" for row in self.samplers),
+            *(f"pictures of {reader.dialect}" for reader in self.metadata_readers),
+            *(f"adapters of the kind {kind.title}" for kind in self.adapter_kinds),
+        )
 
-    def prompt_pass(self, transform: Callable[..., Any], *, order: int = 500) -> NoReturn:
-        """Not yet: `transform(prompt, values) -> prompt`, run at admission, in order."""
-        raise _not_built_yet("prompt_pass")
+    def prompt_pass(self, transform: Callable[[str, Mapping[str, Any]], str], *, order: int = 500) -> None:
+        """`transform(prompt, values) -> prompt` changes every prompt when it is admitted, before tags are read.
+
+        `values` are those of the extension's panel ({} where it has none). It is run again when a picture's settings
+        are used again, so a change that is there already has to be left alone. Small orders come first.
+        """
+        self.prompt_passes.append(PromptPass(self.id, transform, order))
 
     def step_hook(
         self, *, before: Callable[..., Any] | None = None, after: Callable[..., Any] | None = None, order: int = 500
@@ -69,13 +92,37 @@ class EngineHost:
         """Not yet: `before(rows)` sees what goes into the UNet call, `after(rows, answers)` what comes out."""
         raise _not_built_yet("step_hook")
 
-    def image_post_processor(self, process: Callable[..., Any], *, order: int = 500) -> NoReturn:
-        """Not yet: `process(image, spec) -> image`, between decoding and saving."""
-        raise _not_built_yet("image_post_processor")
+    def image_post_processor(
+        self, process: Callable[[Image.Image, GenerationSpec], Image.Image], *, order: int = 500
+    ) -> None:
+        """`process(image, spec) -> image` (RGB, any size) changes every picture before it is saved."""
+        self.post_processors.append(PostProcessor(self.id, process, order))
 
-    def sampler(self, view: Any, make: Callable[..., Any]) -> NoReturn:
-        """Not yet: a `SamplerView` and `make(schedule, base_config, seed) -> scheduler`."""
-        raise _not_built_yet("sampler")
+    def sampler(self, view: SamplerView, make: Callable[[str, dict[str, Any], int], Any]) -> None:
+        """A sampler behind Easel's own.
+
+        Args:
+            view: id, title, schedules, advice, as `engine/sampling/rows.py` has them.
+            make: (schedule id, the model's scheduler config, the picture's seed) → a scheduler with the interface of
+                diffusers' ones: `set_timesteps(steps)`, `timesteps`, `order`, `init_noise_sigma`, `scale_model_input`,
+                `step(answer, timestep, latents, return_dict=False)`.
+
+        Raises:
+            SpecError: `extension_unusable`, a schedule that does not exist.
+        """
+        schedules = tuple(schedule.id for schedule in view.schedules)
+        if not schedules or not set(schedules) <= set(SCHEDULES):
+            raise SpecError(
+                "extension_unusable",
+                f"The sampler {view.title} names a schedule that Easel does not have.",
+                f"Its author can take {', '.join(SCHEDULES)}.",
+            )
+        self.samplers.append(
+            Sampler(
+                view.id, view.title, "", schedules, view.advised_steps, view.advice,
+                evaluations_per_step=view.evaluations_per_step, stochastic=view.stochastic, own_sigmas=(), make=make,
+            )
+        )  # fmt: skip
 
     def preprocessor(self, name: str, run: Callable[..., Any]) -> NoReturn:
         """Not yet: `run(image, options) -> image`, a hint for a ControlNet unit."""
@@ -98,13 +145,22 @@ class EngineHost:
         """Not yet: an object with the verbs `validate`, `merge_tensor`."""
         raise _not_built_yet("merge_method")
 
-    def metadata_reader(self, read: Callable[..., Any]) -> NoReturn:
-        """Not yet: `read(chunks) -> Recipe | None`; None where the picture is not of that program."""
-        raise _not_built_yet("metadata_reader")
+    def metadata_reader(self, dialect: str, read: Callable[[Mapping[str, str]], Any]) -> None:
+        """Settings out of the pictures of another program.
 
-    def setting(self, name: str) -> NoReturn:
-        """Not yet: the value that the person gave to a setting of this extension."""
-        raise _not_built_yet("setting")
+        Args:
+            dialect: the program's name.
+            read: from a picture's texts by their keywords to fields of a `GenerationSpec` (a dict); None where the
+                picture is not of that program. Asked after Easel's own records, before all other dialects.
+        """
+        self.metadata_readers.append(AddedReader(self.id, dialect, read, guard))
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """What the person gave to a setting of this extension now; `default` where nothing was given.
+
+        The settings are declared by the web half (`host.settings`); ask while working, not in `register`.
+        """
+        return self._values().get(name, default)
 
 
 def _not_built_yet(method: str) -> SpecError:

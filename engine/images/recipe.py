@@ -24,7 +24,10 @@ MAX_BYTES = 64 * 2**20
 class MetadataReader(Protocol):
     """One dialect of picture metadata."""
 
-    dialect: str
+    @property
+    def dialect(self) -> str:
+        """The program's name."""
+        ...
 
     def read(self, carrier: Carrier, lookups: Lookups) -> Recipe | None:
         """The recipe; None if the picture is not of this dialect.

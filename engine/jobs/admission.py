@@ -16,6 +16,7 @@ from engine.conditioning.adapter_tags import AdapterTag
 from engine.errors import EngineLostError, SpecError
 from engine.images.names import check_pattern
 from engine.jobs.control_admission import ControlAdmission
+from engine.jobs.extension_work import ExtensionWork
 from engine.jobs.stack_admission import StackAdmission
 from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
@@ -60,6 +61,7 @@ class Admission:
     Args:
         count: tokens of a prompt for a model; long ones are looked at before they wait in the queue. None: they are
             refused when they are read.
+        extensions: their prompt passes.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Admission:
         styles: StyleFile,
         controls: ControlAdmission,
         count: Callable[[str, str | None], TokenCount] | None = None,
+        extensions: ExtensionWork | None = None,
     ) -> None:
         self._library = library
         self._controls = controls
         self._count = count
         self._styles = styles
         self._stacks = StackAdmission(library)
+        self._extensions = extensions
 
     def admit(self, spec: GenerationSpec) -> Admitted:
         """Complete `spec`.
@@ -204,6 +208,8 @@ class Admission:
         if spec.styles:
             prompt, negative = apply_styles(self._styles.pick(spec.styles), prompt, negative)
             notices.append(Notice(code="style_applied", message=f"Styles applied: {', '.join(spec.styles)}."))
+        if self._extensions is not None and prompt.strip():
+            prompt = self._extensions.prompt(prompt, spec.ext, notices)
         for name, text in (("prompt", prompt), ("negative prompt", negative)):
             if len(text) > PROMPT_LIMIT:
                 raise _too_long(name, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from engine.images.formats import media_type
 from engine.images.infotext import write_infotext
 from engine.images.names import file_name
 from engine.images.writer import write_image
+from engine.jobs.extension_work import ExtensionWork
 from engine.jobs.queue import JobQueue
 from engine.jobs.running import Running
 from engine.jobs.snapshots import SnapshotStore
@@ -47,6 +49,7 @@ class Finisher:
         name_pattern: str,
         version: str,
         publish: Callable[[Event], None],
+        extensions: ExtensionWork | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -56,10 +59,13 @@ class Finisher:
         self._name_pattern = name_pattern
         self._version = version
         self._publish = publish
+        self._extensions = extensions
 
     def save(self, picture: Running, image: Image.Image) -> ImageView:
         """Write and record one picture. Raises StorageError where the disk refuses."""
         spec = spec_of(picture.claim.job.spec, picture.index)
+        if self._extensions is not None:
+            image = self._extensions.picture(image, spec, partial(self._queue.notice, picture.job_id))
         name = picture.claim.task.file_name or self._new_name(picture, spec)
         self._queue.reserve_file(picture.job_id, picture.index, name)
         model = self._library.find_model(spec.model)

@@ -21,7 +21,6 @@ from engine.protocol.adapters import (
 )
 from engine.protocol.controls import ControlCatalogue, HintView
 from engine.protocol.events import EngineState
-from engine.protocol.extensions import EngineHalves
 from engine.protocol.frozen import Frozen
 from engine.protocol.jobs import ImageView, JobStatus, JobView
 from engine.protocol.library import FileKind, FileView, ModelDefaults, ModelView, SamplerView
@@ -432,12 +431,6 @@ class GetStatus(Command[EngineStatus]):
 
 class GetMetrics(Command[MetricsText]):
     name = "get_metrics"
-
-
-class ListEngineHalves(Command[EngineHalves]):
-    """What became of the engine's halves of extensions."""
-
-    name = "list_engine_halves"
 
 
 class GetValue(Command[Value]):

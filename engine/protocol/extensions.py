@@ -1,9 +1,10 @@
-"""What the engine tells about its halves of extensions."""
+"""What the engine tells about its halves of extensions, and the question."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from engine.protocol.commands import Command
 from engine.protocol.frozen import Frozen
 
 
@@ -27,3 +28,9 @@ class EngineHalves(Frozen):
 
     halves: tuple[EngineHalf, ...] = ()
     loaded: bool = True
+
+
+class ListEngineHalves(Command[EngineHalves]):
+    """What became of the engine's halves of extensions."""
+
+    name = "list_engine_halves"

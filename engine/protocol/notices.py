@@ -30,6 +30,7 @@ NoticeCode = Literal[
     "resumed",
     "retried",
     "schedule_replaced",
+    "extension_applied",
     "extension_failed",
     "style_applied",
     "setting_unsupported",

@@ -1,8 +1,7 @@
-"""The table of samplers and schedules: what exists, under which names, with what advice.
+"""The table of samplers and schedules: looking up names, and making schedulers.
 
-Every row is one diffusers scheduler with fixed settings. Only combinations that exist are offered: the noise schedules
-Karras, exponential and simple need a scheduler that works on sigmas; DDIM and PNDM have only their own spacing and the
-trailing one; LCM and TCD have their own schedule. Importing this module imports no torch: `make_scheduler` does.
+The rows are in `engine.sampling.rows`; extensions may add some. Importing this module imports no torch:
+`make_scheduler` does.
 """
 
 from __future__ import annotations
@@ -13,22 +12,12 @@ import functools
 import inspect
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import SpecError
 from engine.protocol.library import SamplerView, ScheduleView
+from engine.sampling.rows import SAMPLERS, SCHEDULES, Sampler
 
-SCHEDULES: dict[str, str] = {
-    "automatic": "Automatic",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "simple": "Simple",
-}
-ALL = tuple(SCHEDULES)
-SPACINGS = ("automatic", "sgm_uniform")
-OWN = ("automatic",)
 # Stable Diffusion's own noise schedule, for a model that brings no scheduler settings.
 FALLBACK_CONFIG: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -41,116 +30,6 @@ FALLBACK_CONFIG: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """One row. `scheduler` is the class in diffusers; `settings` override the model's scheduler config.
-
-    `eta` is passed to every step where the scheduler takes it. `own_sigmas` names the schedules that diffusers lacks
-    for this class, so that Easel writes the sigmas; `seeded` ones draw their noise from a seed instead of a generator.
-    `a1111_automatic` is what A1111 means by the schedule "Automatic" with this sampler.
-    """
-
-    id: str
-    title: str
-    scheduler: str
-    schedules: tuple[str, ...]
-    advised_steps: tuple[int, int]
-    advice: str
-    aliases: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    evaluations_per_step: float = 1.0
-    stochastic: bool = False
-    eta: float = 0.0
-    own_sigmas: tuple[str, ...] = ("simple",)
-    a1111_automatic: str = "automatic"
-    seeded: bool = False
-
-
-SAMPLERS: tuple[Sampler, ...] = (
-    Sampler(
-        "dpmpp_2m", "DPM++ 2M", "DPMSolverMultistepScheduler", ALL, (20, 30),
-        "The default recommendation: very good and fast; with Karras it is excellent from 20 steps.",
-        aliases=("dpm++2m", "k_dpmpp_2m", "dpm_2m", "dpmsolver++"),
-        settings={"algorithm_type": "dpmsolver++", "solver_order": 2},
-        a1111_automatic="karras",
-    ),
-    Sampler(
-        "dpmpp_2m_sde", "DPM++ 2M SDE", "DPMSolverMultistepScheduler", ALL, (20, 30),
-        "Like DPM++ 2M with fresh noise at each step: more detail and variety, the picture changes with the steps.",
-        aliases=("k_dpmpp_2m_sde",),
-        settings={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
-        stochastic=True,
-        a1111_automatic="exponential",
-    ),
-    Sampler(
-        "dpmpp_sde", "DPM++ SDE", "DPMSolverSDEScheduler", ALL, (10, 20),
-        "Rich detail from few steps, but each step costs two evaluations.",
-        aliases=("k_dpmpp_sde",),
-        evaluations_per_step=2.0, stochastic=True, a1111_automatic="karras", seeded=True,
-    ),
-    Sampler(
-        "euler", "Euler", "EulerDiscreteScheduler", ALL, (25, 40),
-        "Good and fast, for quick iterations; best from 25 steps.",
-        aliases=("k_euler",),
-    ),
-    Sampler(
-        "euler_a", "Euler a", "EulerAncestralDiscreteScheduler", ALL, (25, 40),
-        "Creative: artistic, varied pictures that keep changing with the number of steps.",
-        aliases=("euler ancestral", "k_euler_a", "k_euler_ancestral"),
-        stochastic=True, own_sigmas=("karras", "exponential", "simple"),
-    ),
-    Sampler(
-        "heun", "Heun", "HeunDiscreteScheduler", ALL, (10, 25),
-        "More exact than Euler at the same steps, at twice the time.",
-        aliases=("k_heun",),
-        evaluations_per_step=2.0,
-    ),
-    Sampler(
-        "ddim", "DDIM", "DDIMScheduler", SPACINGS, (20, 50),
-        "Deterministic and reproducible, good from 20 steps.",
-        own_sigmas=(),
-    ),
-    Sampler(
-        "unipc", "UniPC", "UniPCMultistepScheduler", ALL, (15, 25),
-        "Excellent for photorealism, already from 15 steps.",
-        aliases=("uni_pc",),
-        settings={"solver_order": 2},
-    ),
-    Sampler(
-        "lcm", "LCM", "LCMScheduler", OWN, (4, 8),
-        "For LCM models: previews and rapid iteration from 4 steps, at a guidance of 1 to 2.",
-        stochastic=True, own_sigmas=(),
-    ),
-    Sampler(
-        "tcd", "TCD", "TCDScheduler", OWN, (4, 8),
-        "For TCD models: few steps with more detail than LCM, at a guidance of 1.",
-        stochastic=True, eta=0.3, own_sigmas=(),
-    ),
-    Sampler(
-        "pndm", "PNDM", "PNDMScheduler", SPACINGS, (30, 50),
-        "The first sampler of Stable Diffusion: steady, best from 30 steps.",
-        aliases=("plms",),
-        settings={"skip_prk_steps": True},
-        own_sigmas=(),
-    ),
-    Sampler(
-        "lms", "LMS", "LMSDiscreteScheduler", ALL, (30, 50),
-        "An early multistep sampler: smooth, needs 30 steps or more.",
-        aliases=("k_lms",),
-    ),
-    Sampler(
-        "dpm2", "DPM2", "KDPM2DiscreteScheduler", ALL, (15, 30),
-        "Second order: exact, at twice the time of Euler.",
-        aliases=("dpm_2", "k_dpm_2"),
-        evaluations_per_step=2.0, a1111_automatic="karras",
-    ),
-    Sampler(
-        "dpm2_a", "DPM2 a", "KDPM2AncestralDiscreteScheduler", ALL, (15, 30),
-        "DPM2 with fresh noise at each step: varied, at twice the time of Euler a.",
-        aliases=("dpm_2_a", "dpm2 ancestral", "k_dpm_2_a", "k_dpm_2_ancestral"),
-        evaluations_per_step=2.0, stochastic=True, a1111_automatic="karras",
-    ),
-)  # fmt: skip
 # A model's config may carry switches of the scheduler that it came with; here the schedule decides.
 _SIGMA_SWITCHES = (
     "use_karras_sigmas",
@@ -160,8 +39,28 @@ _SIGMA_SWITCHES = (
     "use_flow_sigmas",
     "thresholding",
 )
-_BY_ID = {row.id: row for row in SAMPLERS}
 _SCHEDULE_ALIASES = {"": "automatic", "sgm": "sgm_uniform", "trailing": "sgm_uniform", "usesamescheduler": "automatic"}
+
+
+def set_added_samplers(rows: tuple[Sampler, ...]) -> None:
+    """These rows of extensions and no others stand behind Easel's own from now on.
+
+    Raises:
+        SpecError: `extension_unusable`, an id or a title is taken; nothing has changed then.
+    """
+    taken = dict(_own_names())
+    for row in rows:
+        for name in {row.id, row.title}:
+            if not _folded(name) or _folded(name) in taken:
+                raise SpecError(
+                    "extension_unusable", f"There is a sampler “{name[:60]}” already.", "Its author has to rename it."
+                )
+        taken.update({_folded(row.id): row.id, _folded(row.title): row.id})
+    _ROWS[:] = [*SAMPLERS, *rows]
+    _BY_ID.clear()
+    _BY_ID.update({row.id: row for row in _ROWS})
+    _BY_NAME.clear()
+    _BY_NAME.update(taken)
 
 
 def sampler_views() -> tuple[SamplerView, ...]:
@@ -176,7 +75,7 @@ def sampler_views() -> tuple[SamplerView, ...]:
             advice=row.advice,
             stochastic=row.stochastic,
         )
-        for row in SAMPLERS
+        for row in _ROWS
     )
 
 
@@ -184,7 +83,7 @@ def sampler(sampler_id: str) -> Sampler:
     """The row of an id. Raises SpecError `sampler_unknown` with the nearest names."""
     row = _BY_ID.get(sampler_id)
     if row is None:
-        raise _unknown("sampler", sampler_id, [row.title for row in SAMPLERS])
+        raise _unknown("sampler", sampler_id, [row.title for row in _ROWS])
     return row
 
 
@@ -225,7 +124,7 @@ def canonical(sampler_text: str, schedule_text: str | None = None) -> tuple[str,
             head = _find_sampler(" ".join(words[:-cut]))
             if tail is not None and head is not None:
                 return head, schedule if schedule not in (None, "automatic") else tail
-    raise _unknown("sampler", sampler_text, [row.title for row in SAMPLERS])
+    raise _unknown("sampler", sampler_text, [row.title for row in _ROWS])
 
 
 def from_a1111(sampler_text: str, schedule_text: str | None = None) -> tuple[str, str]:
@@ -248,6 +147,8 @@ def make_scheduler(sampler_id: str, schedule_id: str, base_config: dict[str, Any
     """
     check(sampler_id, schedule_id)
     row = _BY_ID[sampler_id]
+    if row.make is not None:
+        return row.make(schedule_id, dict(base_config), seed)
     scheduler = copy.deepcopy(
         _prototype(sampler_id, schedule_id, json.dumps(base_config, default=list, sort_keys=True))
     )
@@ -288,7 +189,7 @@ def _folded(text: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", text.lower())
 
 
-def _names() -> dict[str, str]:
+def _own_names() -> dict[str, str]:
     names: dict[str, str] = {}
     for row in SAMPLERS:
         # Two rows share a class: the first one (the plain one) keeps its name.
@@ -297,7 +198,10 @@ def _names() -> dict[str, str]:
     return names
 
 
-_BY_NAME = _names()
+# Easel's rows and those of extensions; only the loading of extensions changes it.
+_ROWS = list(SAMPLERS)
+_BY_ID = {row.id: row for row in SAMPLERS}
+_BY_NAME = _own_names()
 _SCHEDULES_BY_NAME = {
     **{_folded(name): name for name in SCHEDULES},
     **{_folded(title): name for name, title in SCHEDULES.items()},

@@ -7,15 +7,17 @@ same as in the web process, where manifests are complained about.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ConfigError
 from engine.extension_folder import Manifest, extension_folders, read_manifest, register_function
 from engine.host import HOST_API, EngineHost, guard
 from engine.library.added_kinds import set_added_kinds
 from engine.protocol.extensions import EngineHalf, EngineHalves
+from engine.sampling.table import set_added_samplers
 
 log = logging.getLogger("easel.engine")
 
@@ -23,12 +25,21 @@ log = logging.getLogger("easel.engine")
 class ExtensionHalves:
     """All halves below `root` but the disabled ones; a root of None (safe mode) means none.
 
+    Args:
+        values: the settings that the person gave to an extension, by its id.
+
     Attributes:
         hosts: what those that work have collected, for whoever puts the engine together.
     """
 
-    def __init__(self, root: Path | None, disabled: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        disabled: Sequence[str] = (),
+        values: Callable[[str], Mapping[str, Any]] = lambda extension: {},
+    ) -> None:
         self._root, self._disabled = root, disabled
+        self._values = values
         self.hosts: tuple[EngineHost, ...] = ()
         self._told = EngineHalves(loaded=False)
 
@@ -37,9 +48,14 @@ class ExtensionHalves:
         hosts: list[EngineHost] = []
         told: list[EngineHalf] = []
         set_added_kinds(())
+        set_added_samplers(())
         for folder, manifest in self._manifests():
-            host = EngineHost(manifest.id)
+            host = EngineHost(manifest.id, partial(self._values, manifest.id))
             reason, detail = guard(partial(_register, folder, manifest, host))
+            # A name that is taken is found here, before anything of this half counts.
+            rows = tuple(row for each in (*hosts, host) for row in each.samplers)
+            if not reason:
+                reason, detail = guard(partial(set_added_samplers, rows))
             if reason:
                 log.warning("the engine half of %s does not work: %s (%s)", manifest.id, reason, detail)
                 told.append(EngineHalf(id=manifest.id, state="broken", reason=reason, detail=detail))
@@ -50,6 +66,11 @@ class ExtensionHalves:
             set_added_kinds(tuple(kind for each in hosts for kind in each.adapter_kinds))
         self.hosts = tuple(hosts)
         self._told = EngineHalves(halves=tuple(told))
+
+    @property
+    def expected(self) -> bool:
+        """Whether there is anything to load."""
+        return bool(self._manifests())
 
     def tell(self) -> EngineHalves:
         """What became of each. Any thread."""

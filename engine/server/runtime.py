@@ -11,15 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine.client.data_lock import DataLock
 from engine.control.annotators import AnnotatorFiles
 from engine.errors import EngineLostError, StudioError
+from engine.host import guard
+from engine.images.added_reader import AddedReader
 from engine.images.assets import AssetStore
 from engine.images.disk import remove_leftovers
 from engine.jobs.admission import Admission
 from engine.jobs.board import Board
 from engine.jobs.control_admission import ControlAdmission
+from engine.jobs.extension_work import ExtensionWork
 from engine.jobs.faults import as_studio_error
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import JobQueue
@@ -32,7 +36,7 @@ from engine.library.styles import StyleFile
 from engine.memory.desk import MemoryDesk
 from engine.metrics.registry import Metrics
 from engine.protocol.adapters import StackReport
-from engine.protocol.commands import CheckStack, PreviewHint, TokenCount
+from engine.protocol.commands import LOCAL_OWNER, CheckStack, PreviewHint, TokenCount
 from engine.protocol.controls import HintView
 from engine.protocol.events import FaultReported, LibraryChanged
 from engine.protocol.jobs import ErrorView
@@ -74,7 +78,8 @@ class Runtime:
 
     def __init__(self, settings: Settings, *, extensions: Path | None = ROOT / "extensions") -> None:
         self.settings = settings
-        self.extensions = ExtensionHalves(extensions, settings.extensions.disabled)
+        self.extensions = ExtensionHalves(extensions, settings.extensions.disabled, self._extension_values)
+        self.extension_work = ExtensionWork(guard, awaited=self.extensions.expected)
         self.events = EventHub()
         self.state = StateMachine(self.events.publish)
         self.pulse = Pulse()
@@ -145,6 +150,11 @@ class Runtime:
             with self.pulse.allow(IMPORT_ALLOWANCE):
                 # First, since the folders are looked at with the kinds of files that extensions bring.
                 self.extensions.load()
+                hosts = self.extensions.hosts
+                self.extension_work.settle(
+                    (each for host in hosts for each in host.prompt_passes),
+                    (each for host in hosts for each in host.post_processors),
+                )
                 self.library.refresh()
                 self._follow_library()
                 self.events.publish(LibraryChanged(models=len(self.library.models())))
@@ -198,7 +208,7 @@ class Runtime:
     def _answers(self) -> Dispatch:
         settings, publish = self.settings, self.events.publish
         controls = ControlAdmission(self.controls, self.annotators, self.assets.path)
-        admission = Admission(self.library, self.styles, controls, self._tokens)
+        admission = Admission(self.library, self.styles, controls, self._tokens, self.extension_work)
         return Dispatch(
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
@@ -207,7 +217,7 @@ class Runtime:
                     self.library, self.gallery, self.store, changed=self.library_changed, check=self._stack_report
                 ).answers(),
                 ControlAnswers(self.controls, self.annotators, self.library, self._hint).answers(),
-                PictureAnswers(self.assets, self.library, self._tokens).answers(),
+                PictureAnswers(self.assets, self.library, self._tokens, self._added_readers).answers(),
                 MemoryAnswers(self.memory).answers(),
                 MergeAnswers(
                     self.queue,
@@ -229,6 +239,14 @@ class Runtime:
                 ).answers(),
             ]
         )
+
+    def _extension_values(self, extension: str) -> dict[str, Any]:
+        """config.toml's values for it, and over them what the person saved on the Settings tab."""
+        saved = self.store.values.get(LOCAL_OWNER, f"ext.{extension}")
+        return {**self.settings.extensions.values.get(extension, {}), **(saved if isinstance(saved, dict) else {})}
+
+    def _added_readers(self) -> list[AddedReader]:
+        return [reader for host in self.extensions.hosts for reader in host.metadata_readers]
 
     def _tokens(self, prompt: str, model: str | None) -> TokenCount:
         if self._count_tokens is None:

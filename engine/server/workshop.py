@@ -76,6 +76,7 @@ class Workshop:
             name_pattern=settings.paths.name_pattern,
             version=VERSION,
             publish=runtime.events.publish,
+            extensions=runtime.extension_work,
         )
         enlarger = Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device)
         self.worker = Worker(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from engine.errors import StudioError
-from engine.protocol.commands import ListEngineHalves
+from engine.protocol.extensions import ListEngineHalves
 from webui.components.extension_cards import extension_cards, with_engine_halves
 from webui.host import TabContext, TabSpec
 

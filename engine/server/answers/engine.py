@@ -13,12 +13,11 @@ from engine.protocol.commands import (
     GetMetrics,
     GetStatus,
     GetValue,
-    ListEngineHalves,
     MetricsText,
     SetValue,
     Value,
 )
-from engine.protocol.extensions import EngineHalves
+from engine.protocol.extensions import EngineHalves, ListEngineHalves
 from engine.server.dispatch import Answers
 from engine.server.state import StateMachine
 from engine.store.store import Store

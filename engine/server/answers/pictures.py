@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from engine.conditioning import grammar
 from engine.conditioning.adapter_tags import AdapterTag, cut_tags
@@ -13,7 +13,7 @@ from engine.errors import ControlError, ModelFileError, NotFoundError, SpecError
 from engine.images.assets import AssetStore
 from engine.images.draft import Lookups
 from engine.images.infotext import spec_from_infotext
-from engine.images.recipe import read_recipe
+from engine.images.recipe import MetadataReader, core_readers, read_recipe
 from engine.library.library import Library
 from engine.library.names import find
 from engine.protocol.commands import (
@@ -34,10 +34,17 @@ MOST_TAGS = 5
 
 
 class PictureAnswers:
-    """`count` counts a prompt's tokens with a model's tokenizer (prompt, model id) → TokenCount."""
+    """`count` counts a prompt's tokens with a model's tokenizer (prompt, model id) → TokenCount; `added` are readers of
+    extensions."""
 
-    def __init__(self, assets: AssetStore, library: Library, count: Callable[[str, str | None], TokenCount]) -> None:
-        self._assets, self._library, self._count = assets, library, count
+    def __init__(
+        self,
+        assets: AssetStore,
+        library: Library,
+        count: Callable[[str, str | None], TokenCount],
+        added: Callable[[], Sequence[MetadataReader]] = tuple,
+    ) -> None:
+        self._assets, self._library, self._count, self._added = assets, library, count, added
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -67,7 +74,9 @@ class PictureAnswers:
     def recipe(self, command: ReadRecipe) -> Recipe:
         """Settings out of a picture or out of infotext."""
         if command.data is not None:
-            return read_recipe(_decoded(command.data), lookups=self._lookups())
+            own, *others = core_readers()
+            readers = (own, *self._added(), *others)
+            return read_recipe(_decoded(command.data), lookups=self._lookups(), readers=readers)
         return spec_from_infotext(command.text or "", lookups=self._lookups())
 
     def _lookups(self) -> Lookups:

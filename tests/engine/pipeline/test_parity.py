@@ -15,7 +15,7 @@ from engine.pipeline.context import LatentStart
 from engine.pipeline.decode import decode
 from engine.pipeline.encode import begin
 from engine.pipeline.model import ModelBundle, ready
-from engine.sampling.table import SAMPLERS
+from engine.sampling.rows import SAMPLERS
 from tests.engine.pipeline.conftest import bundle_of, picture, run_out
 
 REFERENCE: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from engine.pipeline.context import LatentStart
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin, resume
 from engine.pipeline.snapshot import ContextSnapshot, SnapshotUnusableError
-from engine.sampling.table import SAMPLERS
+from engine.sampling.rows import SAMPLERS
 from tests.engine.pipeline.conftest import run_out
 
 COMBINATIONS = [(row.id, schedule) for row in SAMPLERS for schedule in row.schedules]

@@ -11,7 +11,7 @@ from engine.errors import GenerationError
 from engine.pipeline.denoise import PINNED_ROWS, Stopped, tick
 from engine.pipeline.encode import begin
 from engine.pipeline.lengths import TextRows, join
-from engine.sampling.table import SAMPLERS
+from engine.sampling.rows import SAMPLERS
 from tests.engine.pipeline.conftest import picture, run_out
 
 SHORT, MIDDLE, LONG = "a red cat", "cat, " * 60, "dog. " * 90

@@ -7,7 +7,8 @@ import torch
 from engine.errors import SpecError
 from engine.sampling.schedules import own_sigmas, set_steps, training_sigmas
 from engine.sampling.state import restore_scheduler, scheduler_state
-from engine.sampling.table import SAMPLERS, canonical, check, from_a1111, make_scheduler, sampler_views
+from engine.sampling.rows import SAMPLERS
+from engine.sampling.table import canonical, check, from_a1111, make_scheduler, sampler_views
 
 MISSION = {
     "DDIM", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ SDE", "Euler", "Euler a", "Heun", "LCM", "UniPC", "PNDM", "LMS", "DPM2",
