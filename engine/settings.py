@@ -7,15 +7,16 @@ starts. The comments in config.toml and docs/configuration.md are kept in step w
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engine.config_file import config_refusal, read_config
 from engine.errors import ConfigError
 from engine.protocol.library import ModelDefaults
+from engine.protocol.wrong_values import why
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,18 +158,9 @@ def load_settings(path: Path | None = None, *, data: str | None = None) -> Setti
         ConfigError: `config_unreadable`, `config_unknown_key`, `config_bad_value`.
     """
     file = path or ROOT / "config.toml"
-    if path is not None and not file.is_file():
-        raise ConfigError("config_unreadable", f"There is no settings file {file.name}.", "Check the --config option.")
-    raw: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            raw = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(
-                "config_unreadable", f"{file.name} cannot be read: {error}.", "Correct that line, or delete the file."
-            ) from error
-    if data is not None:
-        raw.setdefault("paths", {})["data"] = data
+    raw = read_config(file, named=path is not None)
+    if data is not None and isinstance(raw.setdefault("paths", {}), dict):
+        raw["paths"]["data"] = data
     return parse_settings(raw, file.name)
 
 
@@ -183,14 +175,20 @@ def parse_settings(raw: dict[str, Any], source: str = "config.toml") -> Settings
 def _as_config_error(error: ValidationError, source: str) -> ConfigError:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    name = ".".join(where)
+    table = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the file"
     if first["type"] == "extra_forbidden":
         known = _keys_beside(where)
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
-        place = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the file"
-        hint = f"Did you mean “{near[0]}”?" if near else f"Known keys: {', '.join(known)}."
-        return ConfigError("config_unknown_key", f"{source}: there is no setting “{where[-1]}” in {place}.", hint)
-    return ConfigError("config_bad_value", f"{source}: {name} is not usable: {first['msg']}.", "Correct the value.")
+        hint = f"Did you mean “{near[0]}”?" if near else f"Known: {', '.join(known)}."
+        return config_refusal("config_unknown_key", source, f"there is no setting “{where[-1]}” in {table}", hint)
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        what, hint = f"“{where[-1]}” in {table} must be a table", f"Begin it with a line [{'.'.join(where)}]."
+    elif first["type"] == "missing":
+        what, hint = f"“{where[-1]}” is missing in {table}", "Add the line."
+    else:
+        what = f"the value of “{where[-1]}” in {table} is not usable: {why(first)}"
+        hint = "Correct the value, or delete the line."
+    return config_refusal("config_bad_value", source, what, hint)
 
 
 def _keys_beside(where: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return StudioProcess(options, STARTED).run()
     except StudioError as error:
-        sys.stderr.write(f"Easel cannot start: {error}\n")
+        sys.stderr.write(f"Easel: {error} [{error.code}]\n")
         return 2
     except KeyboardInterrupt:
         return 0

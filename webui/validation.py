@@ -9,31 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import SpecError
-
-# pydantic's words for what people meet most, in ours.
-WORDS = {
-    "int_parsing": "it must be a whole number",
-    "int_type": "it must be a whole number",
-    "int_from_float": "it must be a whole number",
-    "int_parsing_size": "that number is far too large",
-    "float_parsing": "it must be a number",
-    "float_type": "it must be a number",
-    "finite_number": "it must be a finite number",
-    "string_type": "it must be text",
-    "bool_type": "it must be true or false",
-    "bool_parsing": "it must be true or false",
-    "tuple_type": "it must be a list",
-    "list_type": "it must be a list",
-    "dict_type": "it must be an object",
-    "model_type": "it must be an object",
-    "model_attributes_type": "it must be an object",
-    "missing": "it is required",
-}
+from engine.protocol.wrong_values import why
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> SpecError:
     """The first problem as a sentence; a misspelt field before the one that is missing because of it."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_input=False)
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     where = list(first["loc"])
     if first["type"] == "json_invalid":
@@ -44,8 +25,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> SpecError:
         near = difflib.get_close_matches(str(where[-1])[:80], known, n=2, cutoff=0.5)
         hint = f"Did you mean {' or '.join(f'“{item}”' for item in near)}?" if near else f"Known: {', '.join(known)}."
         return SpecError("bad_request", f"There is no field “{name}”.", hint)
-    words = WORDS.get(first["type"], first["msg"][:200])
-    return SpecError("bad_request", f"“{name}” is not usable: {words}.", "See /docs for the fields and their types.")
+    return SpecError(
+        "bad_request", f"“{name}” is not usable: {why(first)}.", "See /docs for the fields and their types."
+    )
 
 
 def _fields_at(model: Any, where: Sequence[object]) -> list[str]:

@@ -10,6 +10,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array, Table
 
+from engine.config_file import config_refusal
 from engine.errors import ConfigError, StorageError, StudioError
 from engine.library.layouts import detect_layout
 from engine.settings import ROOT, load_settings
@@ -57,7 +58,7 @@ def _append(config: Path, folder: str) -> bool:
     try:
         document = tomlkit.parse(config.read_text(encoding="utf-8")) if config.is_file() else tomlkit.document()
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise ConfigError("config_unreadable", f"{config.name} cannot be read: {error}.", "Correct it.") from error
+        raise config_refusal("config_unreadable", config, f"it cannot be read: {error}", "Correct it.") from error
     section = document.get("paths")
     if not isinstance(section, Table):
         section = tomlkit.table()

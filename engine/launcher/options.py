@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,8 @@ COMMANDS = {
     "merge": "merge adapters or models by a recipe: merge RECIPE.json --out FILE",
     "get": "fetch a model (not built yet)",
 }
+# As `_parser` adds them; a misspelt one is told the nearest.
+OPTIONS = ("--help", "--listen", "--port", "--no-browser", "--config", "--data", "--safe-mode", "--torch")
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,17 @@ class Options:
 
 
 def parse(arguments: list[str]) -> Options:
-    """Read the command line. Exits with a usage text for `--help` and for unknown options.
+    """Read the command line. Exits with a usage text for `--help` and for values that an option cannot have.
 
     Raises:
-        ConfigError: `config_bad_value` for a value of `--torch` that does not exist.
+        ConfigError: `config_bad_value` for a command, an option or a value of `--torch` that does not exist.
     """
     torch, arguments = _take_torch(arguments)
     if arguments and arguments[0] in COMMANDS:
         return Options(command=arguments[0], torch=torch, rest=tuple(arguments[1:]))
-    found = _parser().parse_args(arguments)
+    found, left = _parser().parse_known_args(arguments)
+    if left:
+        raise _not_known(left[0])
     return Options(
         torch=torch,
         listen=found.listen,
@@ -57,6 +62,17 @@ def parse(arguments: list[str]) -> Options:
         data=found.data.expanduser().resolve() if found.data else None,
         safe_mode=found.safe_mode,
     )
+
+
+def _not_known(word: str) -> ConfigError:
+    """What to tell about a word that is neither a command nor an option."""
+    if word in COMMANDS:
+        hint = f"The command comes first: launch.py {word} …"
+        return ConfigError("config_bad_value", f"“{word}” stands behind an option.", hint)
+    kind, known = ("option", OPTIONS) if word.startswith("-") else ("command", tuple(COMMANDS))
+    near = difflib.get_close_matches(word.partition("=")[0].lower(), known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}?" if near else "launch.py --help names them; without a command the studio opens."
+    return ConfigError("config_bad_value", f"launch.py has no {kind} “{word[:60]}”.", hint)
 
 
 def _take_torch(arguments: list[str]) -> tuple[TorchChoice, list[str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.config_file import read_config
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,7 @@ def read_quick_settings(root: Path, config: Path | None, data: Path | None) -> Q
     Raises:
         ConfigError: `config_unreadable`.
     """
-    file = config or root / "config.toml"
-    if config is not None and not file.is_file():
-        raise ConfigError("config_unreadable", f"There is no settings file {file}.", "Check the --config option.")
-    raw: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            raw = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(
-                "config_unreadable", f"{file.name} cannot be read: {error}.", "Correct that line, or delete the file."
-            ) from error
+    raw = read_config(config or root / "config.toml", named=config is not None)
     named = _text(raw, "paths", "data")
     folder = data or (Path(named).expanduser().resolve() if named else root)
     outputs = folder / Path(_text(raw, "paths", "outputs") or "outputs").expanduser()

@@ -12,7 +12,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.launcher.main import _absolute
-from engine.launcher.options import COMMANDS, Options, parse
+from engine.launcher.options import COMMANDS, OPTIONS, Options, parse
 from engine.launcher.quick_settings import read_quick_settings
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,26 @@ def test_a_build_that_does_not_exist_is_one_sentence() -> None:
     assert "cuda" in refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["generat"], "launch.py has no command “generat”.", "Did you mean generate?"),
+        (["Generate", "a fox"], "launch.py has no command “Generate”.", "Did you mean generate?"),
+        (["benhc", "engine"], "launch.py has no command “benhc”.", "Did you mean bench?"),
+        (["--no-browser", "docter"], "launch.py has no command “docter”.", "Did you mean doctor?"),
+        (["--prot", "8009"], "launch.py has no option “--prot”.", "Did you mean --port?"),
+        (["--lisen"], "launch.py has no option “--lisen”.", "Did you mean --listen?"),
+        (["zzz"], "launch.py has no command “zzz”.", "--help"),
+        (["--listen", "test"], "“test” stands behind an option.", "launch.py test"),
+    ],
+)
+def test_a_misspelt_word_is_told_the_nearest(words: list[str], message: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(words)
+    assert refused.value.message == message
+    assert hint in refused.value.hint
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
 def test_a_port_that_cannot_be(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -68,7 +88,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
     said = capsys.readouterr().out
-    assert all(name in said for name in COMMANDS)
+    assert all(name in said for name in (*COMMANDS, *OPTIONS))
 
 
 def test_path_options_become_absolute_and_prompts_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

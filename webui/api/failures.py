@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from engine.errors import InternalError, NotFoundError, SpecError, StudioError
+from engine.protocol.wrong_values import why
 from webui.context import json_text
-from webui.validation import WORDS, explain
+from webui.validation import explain
 
 log = logging.getLogger("easel.web")
 Model = TypeVar("Model", bound=BaseModel)
@@ -65,8 +66,7 @@ async def _bad_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     name = str(first["loc"][-1])[:80] if first["loc"] else "a parameter"
-    words = WORDS.get(first["type"], str(first["msg"])[:200])
-    return failure(request, SpecError("bad_request", f"“{name}” is not usable: {words}.", "See /docs."))
+    return failure(request, SpecError("bad_request", f"“{name}” is not usable: {why(first)}.", "See /docs."))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
