@@ -6,6 +6,7 @@ An extension is a folder `extensions/<id>/` with an `extension.toml` and an entr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from engine.extension_folder import (
     register_function,
 )
 from webui.host import HOST_API, ExtensionCard, ExtensionHost
+
+log = logging.getLogger("easel.extensions")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,15 @@ def load_extensions(root: Path, *, disabled: Sequence[str] = (), safe_mode: bool
             cards.append(outcome.card)
         else:
             cards.append(outcome)
+            if outcome.state == "broken":
+                say_broken(outcome)
     return ExtensionScan(tuple(loaded), tuple(cards))
+
+
+def say_broken(card: ExtensionCard) -> None:
+    """One line in the terminal, for whoever does not look at the Extensions tab."""
+    place = f" ({card.detail})" if card.detail else ""
+    log.warning("the extension “%s” is not loaded: %s%s", card.id, " ".join(card.reason.split()), place)
 
 
 def guard(action: Callable[[], Any]) -> tuple[str, str]:

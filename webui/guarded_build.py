@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import gradio as gr
 from gradio.context import Context
 
-from webui.extension_loader import guard
+from webui.extension_loader import guard, say_broken
 from webui.host import TabContext
 
 Built = TypeVar("Built")
@@ -51,3 +51,4 @@ def _mark_broken(context: TabContext, extension: str, reason: str, detail: str) 
     for place, card in enumerate(context.cards):
         if card.id == extension and card.state == "on":
             context.cards[place] = replace(card, state="broken", reason=reason, detail=detail, adds=())
+            say_broken(context.cards[place])

@@ -59,12 +59,18 @@ def test_an_extension_with_a_hyphen_and_a_module_of_its_own_loads(tmp_path: Path
     ],
     ids=["import", "syntax", "raise", "register", "exit", "no-register", "bad-route", "unknown-method"],
 )
-def test_broken_code_becomes_a_card_with_the_reason(tmp_path: Path, code: str, reason: str) -> None:
+def test_broken_code_becomes_a_card_with_the_reason_and_one_line_in_the_terminal(
+    tmp_path: Path, code: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, "broken", code)
     write(tmp_path, "fine")
     scan = load_extensions(tmp_path)
     assert [card.state for card in scan.cards] == ["broken", "on"]
     assert reason in scan.cards[0].reason
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("the extension “broken” is not loaded: ")
+    assert reason in line
+    assert "\n" not in line
 
 
 def test_the_place_in_the_authors_code_is_shown(tmp_path: Path) -> None:
@@ -148,7 +154,9 @@ def studio_with(root: Path) -> tuple[TabContext, set[str]]:
     return context, {part["props"].get("id") for part in config["components"] if part["type"] == "tabitem"}
 
 
-def test_a_tab_that_raises_while_it_is_built_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_tab_that_raises_while_it_is_built_leaves_nothing_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     code = (
         "import gradio as gr\n"
         "def build(context):\n"
@@ -163,6 +171,9 @@ def test_a_tab_that_raises_while_it_is_built_leaves_nothing_behind(tmp_path: Pat
     assert tabs == {*(tab.id for tab in core_tabs()), "whole"}
     assert {card.id: card.state for card in context.cards} == {"half": "broken", "whole": "on"}
     assert "halfway" in context.cards[0].reason
+    assert [record.getMessage() for record in caplog.records if record.name == "easel.extensions"] == [
+        "the extension “half” is not loaded: RuntimeError: halfway. (ui.py, line 4)"
+    ]
 
 
 def test_a_panel_that_raises_leaves_text_to_image_whole(tmp_path: Path) -> None:
