@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from engine.adapters.modules import ModuleKey
 from engine.adapters.patch import ModulePatch
@@ -31,6 +32,12 @@ class PatchPlan:
     """The changes of every module, in the order in which they are worked in; modules without a change are left out."""
 
     changes: Mapping[ModuleKey, Changes] = field(default_factory=dict)
+
+    @cached_property
+    def thin(self) -> bool:
+        """Whether every change is a product of thin matrices that depends on no weight (LoRA, LoCon and their like)."""
+        patches = [change.patch for changes in self.changes.values() for change in changes]
+        return all(not patch.needs_base and patch.low_rank() is not None for patch in patches)
 
     def of(self, component: str) -> dict[str, Changes]:
         """The changes of one component's modules, by path."""

@@ -22,7 +22,7 @@ def work_in(base: Tensor, changes: Sequence[Change], out: Tensor) -> None:
     """
     groups = list(_groups(changes))
     if len(groups) == 1 and not isinstance(groups[0], Change):
-        up, down = _joined(groups[0], base.device)
+        up, down = joined(groups[0], base.device)
         if base.dtype == out.dtype == torch.float32 and base.is_contiguous() and out.is_contiguous():
             rows = base.shape[0]
             torch.addmm(base.view(rows, -1), up, down, out=out.view(rows, -1))
@@ -34,7 +34,7 @@ def work_in(base: Tensor, changes: Sequence[Change], out: Tensor) -> None:
         if isinstance(group, Change):
             running = running + group.patch.delta(running, group.scale)
         else:
-            up, down = _joined(group, base.device)
+            up, down = joined(group, base.device)
             running = running + (up @ down).reshape(base.shape)
     out.copy_(running)
 
@@ -65,7 +65,7 @@ def _groups(changes: Sequence[Change]) -> Iterator[Change | list[tuple[LowRank, 
         yield run
 
 
-def _joined(run: Sequence[tuple[LowRank, float]], device: torch.device) -> LowRank:
+def joined(run: Sequence[tuple[LowRank, float]], device: torch.device) -> LowRank:
     """Σ sᵢ UᵢDᵢ = [s₁U₁ s₂U₂ …] · [D₁; D₂; …]."""
     ups = [up.to(device, torch.float32) * scale for (up, _), scale in run]
     downs = [down.to(device, torch.float32) for (_, down), _ in run]

@@ -19,6 +19,22 @@ def lora(target: TargetModule, generator: torch.Generator) -> dict[str, Tensor]:
     return {**_thin(target, generator), "alpha": torch.tensor(2.0)}
 
 
+def tucker(target: TargetModule, generator: torch.Generator) -> dict[str, Tensor]:
+    """LoCon with a core where there is a kernel, LoRA elsewhere."""
+    if max(target.shape[2:], default=1) == 1:
+        return lora(target, generator)
+    ones = [1] * (len(target.shape) - 2)
+    return {
+        "lora_up.weight": _noise((target.shape[0], 4, *ones), generator, 0.2),
+        "lora_mid.weight": _noise((4, 4, *target.shape[2:]), generator, 0.2),
+        "lora_down.weight": _noise((4, target.shape[1], *ones), generator, 0.2),
+    }
+
+
+def with_bias(target: TargetModule, generator: torch.Generator) -> dict[str, Tensor]:
+    return {**lora(target, generator), "diff_b": _noise(target.shape[:1], generator, 0.1)}
+
+
 def dora(target: TargetModule, generator: torch.Generator) -> dict[str, Tensor]:
     length = torch.rand(target.shape[0], *[1] * (len(target.shape) - 1), generator=generator) + 0.5
     return {**lora(target, generator), "dora_scale": length}
