@@ -85,6 +85,7 @@ class ModelFileError(StudioError):
         "model_file_unsafe",
         "model_file_unsupported",
         "model_file_changed",
+        "model_file_damaged",
         "model_parts_missing",
     )
 

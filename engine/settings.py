@@ -65,6 +65,28 @@ class MemorySettings(_Section):
     level: Literal["auto", "none", "balanced", "aggressive", "ultra"] = Field(
         default="auto", description="Memory level."
     )
+    idle_minutes: float = Field(
+        default=10.0,
+        ge=0,
+        le=10_080,
+        description="Minutes of quiet after which what is not pinned leaves the GPU's memory; 0 is never.",
+    )
+    idle_ram: bool = Field(default=False, description="Whether it leaves RAM then too.")
+    cache_mb: float = Field(
+        default=256.0, ge=0, le=65_536, description="Most MB that each cache may keep; 0 keeps nothing."
+    )
+    cache_minutes: float = Field(
+        default=60.0,
+        ge=0,
+        le=10_080,
+        description="Minutes after which a cached value that nobody asked for is dropped; 0 is never.",
+    )
+    verify_hours: float = Field(
+        default=24.0,
+        ge=0,
+        le=8760,
+        description="Hours between two checks whether a loaded file is still what it was; 0 is never.",
+    )
 
 
 class PathSettings(_Section):

@@ -54,6 +54,7 @@ _BODIES = (
     memory.ForecastRequest,
     memory.LevelRequest,
     memory.PinRequest,
+    memory.PreloadRequest,
     memory.ReleaseRequest,
     merge.MergeRequest,
     merge.MergePreviewRequest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from engine.errors import EngineLostError
+from engine.errors import EngineLostError, StudioError
+
+log = logging.getLogger("easel.worker")
 
 Answer = TypeVar("Answer")
 PATIENCE = 300.0
@@ -45,6 +48,18 @@ class Chores:
             raise EngineLostError(
                 "engine_starting", "The engine has not come to it yet.", "Try again when it has less to do."
             ) from None
+
+    def post(self, act: Callable[[], None]) -> None:
+        """Have something done for which nobody waits; what it raises goes to the log."""
+
+        def logged() -> None:
+            try:
+                act()
+            except StudioError as error:
+                log.warning("a chore failed: %s", error)
+
+        self._waiting.put((logged, Future()))
+        self._wake()
 
     def serve(self) -> bool:
         """Do one, if one waits. Called by the worker; whether there was one."""

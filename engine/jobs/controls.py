@@ -92,6 +92,11 @@ class ControlShop:
         lent.controls = ControlSet(tuple(units))
         return lent
 
+    @property
+    def embedded(self) -> ByteCache[torch.Tensor]:
+        """The embedded hints."""
+        return self._embedded
+
     def _entry(self, unit: ControlUnit, spec: GenerationSpec) -> ControlEntry:
         entry = self._shelf.find(unit.model)
         wrong = misfit(entry.view, entry.facts, self._model(spec.model))

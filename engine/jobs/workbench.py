@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 from engine.jobs.adapters import AdapterShop, LentStack
 from engine.jobs.controls import ControlShop, LentControls
+from engine.library.entries import ModelEntry
 from engine.library.library import Library
+from engine.memory.cache import ByteCache
 from engine.memory.pool import ModelPool
 from engine.pipeline.model import EmbeddingCache, ModelBundle, open_model
 from engine.pipeline.patching import PatchedComponents
@@ -56,6 +59,15 @@ class Workbench:
         self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype, patched=self._patched)
         self._bundle.find_embeddings = lambda: self._library.embeddings
         self._key = (spec.model, spec.vae)
+
+    def load_ahead(self, entry: ModelEntry) -> None:
+        """Bring all parts of a model into the pool, for whoever comes next. Raises ModelFileError, OutOfMemoryError."""
+        open_model(self._pool, entry, device=self._device, dtype=self._dtype, patched=self._patched).close()
+
+    @property
+    def embedded_hints(self) -> ByteCache[Any]:
+        """Hints as ControlNets take them, kept for the next picture."""
+        return self._controls.embedded
 
     def stack(self, spec: GenerationSpec, job_id: str) -> LentStack:
         """The adapters of `spec`, read for the open model. Raises AdapterError, ModelFileError, SpecError."""

@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from engine.errors import ConflictError, SpecError
+from engine.errors import ConflictError, SpecError, StudioError
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
 from engine.memory.adviser import Adviser
+from engine.memory.ahead import LoadAhead
 from engine.memory.budget import checked_budget, pool_budget
+from engine.memory.care import Care
 from engine.memory.eviction import EvictionPolicy, PoolEntry
 from engine.memory.experience import Experience
 from engine.memory.levels import OptimizationLevel, parse_level
@@ -29,6 +31,7 @@ from engine.memory.sizes import GIB, in_words
 from engine.memory.views import bytes_by_kind, entry_view, key_text, name_of, title_of
 from engine.protocol.memory import ForecastView, LevelName, MemoryEventView, MemoryView, SampleView
 from engine.protocol.specs import GenerationSpec
+from engine.settings import MemorySettings
 from engine.store.store import Store
 
 SAMPLE_SECONDS = 1.0
@@ -63,6 +66,8 @@ class MemoryDesk:
         level, pool_gb: from config.toml; what was chosen in the panel wins.
         probe: asks the machine; the real one where it is None.
         wake: tells an idle worker to look.
+        settings: quiet times, caches and checks of files, as config.toml has them.
+        report: tells everybody what is wrong with a loaded file.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class MemoryDesk:
         pool_gb: float = 0.0,
         probe: Probe | None = None,
         wake: Callable[[], None] = lambda: None,
+        settings: MemorySettings | None = None,
+        report: Callable[[StudioError], None] = lambda error: None,
     ) -> None:
         self._store, self._library, self._probe, self._wake = store, library, probe, wake
         self._level = parse_level(store.memory.setting("level") or level)
@@ -93,6 +100,8 @@ class MemoryDesk:
         self.adviser = Adviser(store, library, self.experience, self.resources, lambda: self._pool)
         self._waiting = 0
         self._guard = threading.Lock()
+        self.care = Care(library, settings or MemorySettings(), self.tell, report)
+        self.ahead = LoadAhead(library, self.adviser.weights, self._room, self.tell)
 
     # --- the worker's side -----------------------------------------------------------------------------------------
 
@@ -113,11 +122,13 @@ class MemoryDesk:
         pool.resize(budget.work)
         if pool.has_rest:
             pool.rest_bytes = budget.rest
+        self.care.attach(pool, meter)
 
     def attend(self) -> None:
         """Grant wishes and take a sample, at most one a second; the worker calls it between its turns."""
         if self._pool is not None:
             self._pool.attend()
+        self.care.attend()
         if time.monotonic() - self._sampled >= SAMPLE_SECONDS:
             self.sample()
 
@@ -128,6 +139,7 @@ class MemoryDesk:
         self.tell(what, f"The {name_of(entry)} ({in_words(entry.nbytes)}) {_WORDS.get(what, what)}.")
         if self._pool is not None:
             if what == "loaded":
+                self.care.loaded(entry.key)
                 self._pins.restore(self._pool, entry)
             self._pins.save(self._pool.entries())
 
@@ -229,6 +241,8 @@ class MemoryDesk:
                 "loads": 0 if pool is None else pool.loads,
                 "evictions": 0 if pool is None else pool.evictions,
                 "waiting": self._waiting,
+                "caches": self.care.caches(),
+                "ahead": self.ahead.waiting,
                 "hint": leak_hint(tuple(self._rests)),
             }
         )
@@ -307,6 +321,9 @@ class MemoryDesk:
         self._pool.post(grant)
         self._wake()
         granted.wait(_PATIENCE)
+
+    def _room(self) -> int | None:
+        return None if self._pool is None else self._pool.budget_bytes
 
     def _cleared(self, pool: ModelPool) -> None:
         freed = pool.clear()

@@ -61,6 +61,17 @@ class SampleView(Frozen):
     mark: str = ""
 
 
+class CacheView(Frozen):
+    """A cache: bytes kept and allowed, values in it, and how often what was asked for was there or not."""
+
+    name: str
+    nbytes: int = 0
+    limit: int = 0
+    values: int = 0
+    hits: int = 0
+    misses: int = 0
+
+
 class MemoryEventView(Frozen):
     """Something that the pool or a level did. `at` is seconds since the epoch."""
 
@@ -75,7 +86,8 @@ class MemoryView(Frozen):
     vram_*: of the GPU, as its driver says, 0 without one. engine_ram: private to the engine's process. pool_*: what the
     pool holds and may hold where models compute; rest_*: in RAM beside it. pool_gb: the size that was asked
     for in GB of 1024³ bytes, 0 chooses by itself. level: what was asked for; effective_level: what it comes to now.
-    attention: kernels, best first. waiting: wishes that the worker has not seen yet.
+    attention: kernels, best first. waiting: wishes that the worker has not seen yet. ahead: titles of models that were
+    asked for ahead and are not there yet.
     """
 
     device: str = ""
@@ -104,6 +116,8 @@ class MemoryView(Frozen):
     loads: int = 0
     evictions: int = 0
     waiting: int = 0
+    caches: tuple[CacheView, ...] = ()
+    ahead: tuple[str, ...] = ()
     hint: str = ""
 
 

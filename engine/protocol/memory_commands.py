@@ -37,6 +37,14 @@ class PinModel(Command[MemoryView]):
     warm: bool = False
 
 
+class PreloadModel(Command[MemoryView]):
+    """Load a model of the library before a picture needs it; the worker does it soon (`ahead` of the view says which
+    are still to come)."""
+
+    name = "preload_model"
+    model: str
+
+
 class SetLevel(Command[MemoryView]):
     """Change the memory level, the eviction policy or the pool's size, live; None leaves a value as it is.
 

@@ -110,6 +110,8 @@ class Runtime:
             level=settings.memory.level,
             pool_gb=settings.memory.pool_gb,
             wake=self.queue.wake,
+            settings=settings.memory,
+            report=self._report,
         )
         self.dispatch = self._answers()
         self._stop_worker: Callable[[], None] | None = None
@@ -137,6 +139,7 @@ class Runtime:
             self._stop_worker()
         if self._worker_thread is not None:
             self._worker_thread.join(timeout=20)
+        self.memory.care.close()
         self.library.close()
         self.events.close()
         self.store.close()
@@ -247,6 +250,9 @@ class Runtime:
 
     def _added_readers(self) -> list[AddedReader]:
         return [reader for host in self.extensions.hosts for reader in host.metadata_readers]
+
+    def _report(self, error: StudioError) -> None:
+        self.events.publish(FaultReported(error=ErrorView(code=error.code, message=error.message, hint=error.hint)))
 
     def _tokens(self, prompt: str, model: str | None) -> TokenCount:
         if self._count_tokens is None:

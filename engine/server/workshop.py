@@ -100,6 +100,9 @@ class Workshop:
             max_batch=settings.engine.max_batch,
             snapshot_interval=settings.engine.snapshot_interval,
         )
+        runtime.memory.care.keep("prompts", self._bench.embeddings)
+        runtime.memory.care.keep("hints", self._bench.embedded_hints)
+        runtime.memory.ahead.attach(self._chores.post, self._bench.load_ahead)
         self.count_tokens = TokenCounter(runtime.library).count
         self.check_stack = StackChecker(runtime.library).check
 

@@ -9,7 +9,14 @@ from starlette.responses import Response
 from engine.errors import StudioError
 from engine.protocol.frozen import Frozen
 from engine.protocol.memory import ForecastView, LevelName, MemoryView, PolicyName
-from engine.protocol.memory_commands import Forecast, GetMemory, PinModel, ReleaseMemory, SetLevel
+from engine.protocol.memory_commands import (
+    Forecast,
+    GetMemory,
+    PinModel,
+    PreloadModel,
+    ReleaseMemory,
+    SetLevel,
+)
 from engine.protocol.specs import GenerationSpec
 from webui.api.failures import read_model
 from webui.api.machine import process_rss
@@ -48,6 +55,12 @@ class PinRequest(Frozen):
     model: str | None = None
     pinned: bool = True
     warm: bool = False
+
+
+class PreloadRequest(Frozen):
+    """A `model` of the library, by its id or file name."""
+
+    model: str
 
 
 class LevelRequest(Frozen):
@@ -92,6 +105,13 @@ async def pin(request: Request) -> Response:
     asked = await read_model(request, PinRequest)
     command = PinModel(owner=owner_of(request), key=asked.key, model=asked.model, pinned=asked.pinned, warm=asked.warm)
     return await ask(request, command)
+
+
+@router.post("/preload", responses={200: {"model": MemoryView}}, openapi_extra=takes("PreloadRequest"))
+async def preload(request: Request) -> Response:
+    """Load a model before a picture needs it; `ahead` says which are still to come."""
+    asked = await read_model(request, PreloadRequest)
+    return await ask(request, PreloadModel(owner=owner_of(request), model=asked.model))
 
 
 @router.post("/level", responses={200: {"model": MemoryView}}, openapi_extra=takes("LevelRequest"))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from engine.memory.desk import MemoryDesk
 from engine.protocol.memory import ForecastView, MemoryView
-from engine.protocol.memory_commands import Forecast, GetMemory, PinModel, ReleaseMemory, SetLevel
+from engine.protocol.memory_commands import (
+    Forecast,
+    GetMemory,
+    PinModel,
+    PreloadModel,
+    ReleaseMemory,
+    SetLevel,
+)
 from engine.server.dispatch import Answers
 
 
@@ -21,6 +28,7 @@ class MemoryAnswers:
             Forecast: self.forecast,
             ReleaseMemory: self.release,
             PinModel: self.pin,
+            PreloadModel: self.preload,
             SetLevel: self.set_level,
         }
 
@@ -40,6 +48,11 @@ class MemoryAnswers:
     def pin(self, command: PinModel) -> MemoryView:
         """Keep something, or no more."""
         self._desk.pin(key=command.key, model=command.model, pinned=command.pinned, warm=command.warm)
+        return self._desk.view()
+
+    def preload(self, command: PreloadModel) -> MemoryView:
+        """Load ahead."""
+        self._desk.ahead.ask(command.model)
         return self._desk.view()
 
     def set_level(self, command: SetLevel) -> MemoryView:
