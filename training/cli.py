@@ -200,6 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"A file could not be read or written: {error}. Is the disk full?", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped. Run the same step again to go on from the last checkpoint.", file=sys.stderr)
         return 130

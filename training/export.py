@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,11 @@ from training.reports import read_report, write_report
 from training.text import tokenizer_folder, widen
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
-LIMIT = 60_000_000
-"""Bytes: the whole folder must stay below, since it travels with every clone."""
+LIMIT, FILE_LIMIT = 180_000_000, 95_000_000
+"""Bytes: the whole folder and each file must stay below, since they travel with every clone."""
+
+
+WEIGHTS = ".safetensors"
 
 
 def export_model(recipe: Recipe, work: Path, folder: Path, to: Path) -> dict[str, float]:
@@ -44,16 +49,17 @@ def export_model(recipe: Recipe, work: Path, folder: Path, to: Path) -> dict[str
     scheduler.save_pretrained(to / "scheduler")
     (to / "tokenizer").mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer_folder(work) / name, to / "tokenizer" / name)
+        write_atomically(to / "tokenizer" / name, partial(shutil.copyfile, tokenizer_folder(work) / name))
     write_index(to)
     write_report(folder, "base", report["base"])
     write_papers(recipe, folder, to)
-    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
-    print(f"{to.name}: {size / 1e6:.1f} MB, step {numbers['step']}", flush=True)
-    if size > LIMIT:
-        raise RecipeError(
-            f"The model folder takes {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}.", "Use narrower networks."
-        )
+    sizes = [path.stat().st_size for path in to.rglob("*") if path.is_file()]
+    print(f"{to.name}: {sum(sizes) / 1e6:.1f} MB, step {numbers['step']}", flush=True)
+    for what, size, limit in (("model folder", sum(sizes), LIMIT), ("largest file", max(sizes), FILE_LIMIT)):
+        if size > limit:
+            raise RecipeError(
+                f"The {what} takes {size / 1e6:.0f} MB, more than {limit / 1e6:.0f}.", "Use narrower networks."
+            )
     return numbers
 
 
@@ -70,7 +76,8 @@ def write_papers(recipe: Recipe, folder: Path, to: Path) -> None:
     learnt = {each.name: each.set for each in adapters.loras} | {each.name: each.set for each in adapters.embeddings}
     learnt = {name: key for name, key in learnt.items() if name in shipped}
     more = [SETS[key] for key in dict.fromkeys(learnt.values()) if key not in recipe.data.sets]
-    texts["LICENCES.md"] = licences([*rows, *more], sorted({*files, *texts, "LICENCES.md"}), learnt)
+    hashes = {name: hashlib.sha256((to / name).read_bytes()).hexdigest() for name in files if name.endswith(WEIGHTS)}
+    texts["LICENCES.md"] = licences([*rows, *more], sorted({*files, *texts, "LICENCES.md"}), learnt, hashes)
     for name, text in texts.items():
         write_atomically(to / name, lambda target, text=text: target.write_text(text, encoding="utf-8"))  # type: ignore[misc]
         (to / name).chmod(0o644)
@@ -86,12 +93,11 @@ def save_component(model: Any, folder: Path, name: str = "diffusion_pytorch_mode
         state = {key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in state.items()}
         config = {**model.config.to_dict(), "architectures": ["CLIPTextModel"], "dtype": "float32"}
         config.pop("_name_or_path", None)
-        (folder / "config.json").write_text(
-            json.dumps(config, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(config, indent=2, sort_keys=True, default=str) + "\n"
+        write_atomically(folder / "config.json", lambda target: target.write_text(text, encoding="utf-8"))
     else:
-        model.save_config(folder)
-    save_file(state, folder / name, metadata={"format": "pt"})
+        write_atomically(folder / "config.json", lambda target: model.to_json_file(target))
+    write_atomically(folder / name, lambda target: save_file(state, target, metadata={"format": "pt"}))
     (folder / name).chmod(0o644)
 
 
@@ -119,7 +125,8 @@ def write_index(to: Path) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderTiny"],
     }
-    (to / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(index, indent=2) + "\n"
+    write_atomically(to / "model_index.json", lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def load_pipeline(folder: Path, dtype: torch.dtype = torch.float32) -> Any:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from training.errors import RecipeError
 
 
@@ -16,7 +18,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # each library has its own word for a full disk
         raise RecipeError(f"{path.name} could not be written: {error}.", "Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ class Gallery:
         """All sheets that the folder has material for; returns the files written."""
         sheets = {
             "styles.png": self.styles, "on-off.png": self.on_and_off, "strengths.png": self.strengths,
-            "controlnet.png": self.controls,
+            "stacked.png": self.stacked, "controlnet.png": self.controls,
         }  # fmt: skip
         written = []
         for name, draw in sheets.items():
@@ -100,6 +100,17 @@ class Gallery:
                     with Patched(self.pipeline, [(deltas, strength)]):
                         cells.append(self._draw(prompt)[0])
             rows.append((f"{lora.name}\n0 … 1.25", np.stack(cells)))
+        return rows
+
+    def stacked(self) -> list[Row]:
+        """Pairs of adapters: each alone at 0.5, then both at 0.5."""
+        rows: list[Row] = []
+        for (first, one), (second, other) in zip(self.loras[::2], self.loras[1::2], strict=False):
+            prompts = self._prompts(f"{trigger_of(first.set)}, {trigger_of(second.set)}")
+            stacks = {first.name: [(one, 0.5)], second.name: [(other, 0.5)], "both": [(one, 0.5), (other, 0.5)]}
+            for name, stack in stacks.items():
+                with Patched(self.pipeline, stack):
+                    rows.append((f"{name}, 0.5", self._draw(prompts)))
         return rows
 
     def controls(self) -> list[Row]:

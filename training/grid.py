@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training.config import Recipe
 from training.errors import RecipeError
 from training.export import load_pipeline
+from training.files import write_atomically
 
 
 def draw_prompts(pipeline: Any, prompts: list[str], recipe: Recipe, seed: int = 0) -> list[Image.Image]:
@@ -33,7 +34,8 @@ def draw_grid(model: Path, to: Path, recipe: Recipe, columns: int = 6, shown: in
     if not prompts:
         raise RecipeError("The recipe has no grid prompts.", "Fill [model] grid in its TOML file.")
     pictures = draw_prompts(load_pipeline(model), prompts, recipe, recipe.seed)
-    captioned(_enlarged(pictures, model), prompts, columns, shown).save(to, optimize=True)
+    made = captioned(_enlarged(pictures, model), prompts, columns, shown)
+    write_atomically(to, lambda target: made.save(target, optimize=True))
 
 
 @torch.no_grad()

@@ -49,12 +49,15 @@ NOTICES = {
 """Set → the notice that its licence asks for."""
 
 
-def licences(sets: list[PictureSet], files: list[str], learnt: dict[str, str] | None = None) -> str:
+def licences(
+    sets: list[PictureSet], files: list[str], learnt: dict[str, str] | None = None, hashes: dict[str, str] | None = None
+) -> str:
     """LICENCES.md: who drew what, under which licence, and every file of the folder.
 
     `sets`: those of the base and of the adapters. `learnt`: name of an adapter → the key of the set it learnt.
+    `hashes`: file → its SHA-256, for the weights.
     """
-    learnt = learnt or {}
+    learnt, hashes = learnt or {}, hashes or {}
     lines = [
         "# Licences",
         "The weights in this folder were learnt from the picture sets below. The pictures were rendered small,"
@@ -72,7 +75,11 @@ def licences(sets: list[PictureSet], files: list[str], learnt: dict[str, str] | 
         "Names of the emoji: unicode-emoji-json, MIT (Mu-An Chiou).",
         f"## MIT\n{MIT_TEXT}",
         _upscaler_notice(files),
-        "## Files\n" + "\n".join(f"- `{name}`: {_origin(name, sets, learnt)}" for name in files),
+        "## Files\n"
+        + "\n".join(
+            f"- `{name}`: {_origin(name, sets, learnt)}" + (f"; SHA-256 {hashes[name]}" if name in hashes else "")
+            for name in files
+        ),
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 

@@ -50,7 +50,7 @@ def model_card(
         "The classes are those of Stable Diffusion 1.x (family easel-starter: same parts, other shapes);"
         " adapters for SD 1.x checkpoints do not fit it.",
         "```python\nfrom diffusers import StableDiffusionPipeline\n\n"
-        'pipeline = StableDiffusionPipeline.from_pretrained("models/starter", safety_checker=None)\n'
+        f'pipeline = StableDiffusionPipeline.from_pretrained("models/{recipe.key}", safety_checker=None)\n'
         f'pipeline("a red apple", width={recipe.data.size}, height={recipe.data.size}, '
         f"num_inference_steps={recipe.model.steps}, guidance_scale={recipe.model.guidance:g}).images[0]\n```",
         f"## What it knows\n{len(concepts.words)} things: {names}.",

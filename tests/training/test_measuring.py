@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +13,19 @@ from PIL import Image
 from torch import nn
 
 from tests.training.toy import ADAPTERS, write_recipe
-from training.adapters.config import Course, read_adapters
+from training.adapters.config import ClassifierConfig, Course, read_adapters
 from training.adapters.hints import canny_lines, hint_of, line_agreement, scribble_lines
 from training.adapters.loop import run_course
 from training.config import read_recipe
+from training.data.compose import BACKGROUNDS, on_background
+from training.data.concepts import Concepts
 from training.data.icon_names import icons_by_slug
+from training.data.pictures import Pictures
+from training.device import choose_device
 from training.errors import RecipeError
-from training.evaluation.colours import colour_prompts, dominant_hue, is_colour
+from training.evaluation.colours import colour_prompts, dominant_hue, is_colour, share_on_ground
 from training.evaluation.documents import LIMIT, save_png
+from training.evaluation.judge import train_judge
 
 
 def disc(colour: tuple[int, int, int], radius: int = 20) -> np.ndarray:
@@ -64,6 +71,56 @@ def test_colour_words_are_told_apart() -> None:
     assert not is_colour(disc((40, 90, 220)), "green")
     assert dominant_hue(disc((120, 120, 120))) is None
     assert not is_colour(disc((120, 120, 120)), "red")
+
+
+def test_a_ground_is_told_by_the_corners() -> None:
+    orange = np.full((64, 64, 3), BACKGROUNDS["orange"], np.uint8)
+    spotted = orange.copy()
+    spotted[20:44, 20:44] = 0
+    assert share_on_ground(np.stack([orange, spotted]), BACKGROUNDS["orange"]) == 1.0
+    assert share_on_ground(np.stack([orange, disc((245, 150, 60))]), BACKGROUNDS["orange"]) == 0.5
+    assert share_on_ground(orange[None], BACKGROUNDS["yellow"]) == 0.0
+
+
+class SameAgain:
+    """An autoencoder that gives back what it got."""
+
+    def encode(self, pictures: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(latents=pictures)
+
+    def decode(self, latents: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=latents)
+
+
+def test_the_judge_tells_things_and_styles_that_it_never_saw_together(tmp_path: Path) -> None:
+    """Ten shapes in three looks; a fifth of the (shape, look) pairs is kept from it."""
+    recipe = read_recipe(write_recipe(tmp_path))
+    recipe = replace(recipe, data=replace(recipe.data, size=32, sets=("full", "thin")))
+    slugs = [f"shape-{number}" for number in range(10)]
+    looks = {"full": (255, (200, 40, 40)), "thin": (90, (40, 60, 200)), "dark": (255, (30, 30, 30))}
+    sets = {}
+    for look, (alpha, colour) in looks.items():
+        rgba = np.zeros((10, 32, 32, 4), np.uint8)
+        for number in range(10):
+            width, height = 6 + 2 * (number % 5), 6 + 12 * (number // 5)
+            rgba[number, 16 - height // 2 : 16 + height // 2, 16 - width // 2 : 16 + width // 2] = (*colour, alpha)
+        sets[look] = Pictures(tuple(slugs), rgba)
+    concepts = Concepts({slug: (slug,) for slug in slugs[:8]}, (), ())
+    config = ClassifierConfig(Course(150, 24, 1e-2), width=8, held_out=0.2)
+    judge = train_judge(config, recipe, tmp_path, concepts, sets, SameAgain(), choose_device("cpu"))
+    assert judge.numbers["held_out"] >= 3
+    assert judge.numbers["real_style"] >= 0.8
+    assert judge.numbers["real_thing_in_5"] >= 0.8
+    assert judge.numbers["tripped_style_of_own"] >= 0.8
+    drawn = np.stack([on_background(sets["full"].rgba[0], BACKGROUNDS["white"])] * 2)
+    things, styles = judge.read(drawn)
+    assert things.shape == (2, 8)
+    assert np.allclose(things.sum(1), 1, atol=1e-5)
+    assert np.allclose(styles.sum(1), 1, atol=1e-5)
+    asked = [("full", slugs[0]), ("dark", slugs[0])]
+    assert judge.score(drawn, asked)["style"] == 0.5
+    assert judge.style_among(drawn, asked[:1] * 2, ("full", "thin")) == 1.0
+    assert judge.style_among(drawn, [("thin", slugs[0])] * 2, ("full", "thin")) == 0.0
 
 
 def test_colour_prompts_are_different_and_leave_coloured_names_out() -> None:

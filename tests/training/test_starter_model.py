@@ -42,8 +42,16 @@ def test_every_learnt_set_is_attributed() -> None:
         assert words in text
 
 
+def test_every_weights_file_has_the_hash_that_the_licences_list() -> None:
+    listed = (STARTER / "LICENCES.md").read_text(encoding="utf-8")
+    for path in STARTER.rglob("*.safetensors"):
+        (line,) = [line for line in listed.splitlines() if f"`{path.relative_to(STARTER).as_posix()}`" in line]
+        assert line.endswith(f"SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"), path.name
+
+
 def test_it_stays_small_and_in_half_precision() -> None:
     assert sum(path.stat().st_size for path in files()) < 60_000_000
+    assert max(path.stat().st_size for path in files()) < 95_000_000
     for path in STARTER.rglob("*.safetensors"):
         with safe_open(path, "pt") as weights:
             for key in weights.keys():  # noqa: SIM118 (not a dict)
@@ -190,6 +198,18 @@ def test_a_controlnet_loads_and_changes_the_picture(folder: Path, pipeline: Any)
         ).images[0]  # fmt: skip
 
     assert np.abs(draw(1.0) - draw(0.0)).mean() > 0.01
+
+
+@pytest.mark.parametrize("folder", CONTROLNETS, ids=lambda folder: folder.name)
+def test_a_controlnet_says_what_it_is(folder: Path) -> None:
+    said = metadata_of(folder / "diffusion_pytorch_model.safetensors")
+    assert said["modelspec.sai_model_spec"] == "1.0.0"
+    assert said["modelspec.architecture"] == "easel-starter/controlnet"
+    assert said["modelspec.title"]
+    table = tomllib.loads((folder / "easel.toml").read_text(encoding="utf-8"))
+    assert table["variant"] == "easel-starter"
+    assert table["preprocessor"] == said["modelspec.preprocessor"]
+    assert table["preprocessor"] in ("canny", "scribble")
 
 
 def test_every_set_that_an_adapter_learnt_is_attributed() -> None:

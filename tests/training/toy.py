@@ -141,6 +141,7 @@ title = "Toy word"
 set = "toy"
 vectors = 2
 start = "flat"
+ground = "orange"
 course = { steps = 4, batch = 4, rate = 1e-2 }
 
 [[controlnet]]

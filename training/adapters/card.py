@@ -96,8 +96,10 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
     for word in adapters.embeddings:
         if found := report.get(f"measured: {word.name}"):
             rows.append(
-                f"Textual inversion `{word.name}`: style {found['off_style']:.0%} → {found['style']:.0%}, thing among "
-                f"five {found['off_thing_in_5']:.0%} → {found['thing_in_5']:.0%}."
+                f"Textual inversion `{word.name}`, without → with: {word.ground} background "
+                f"{found['off_ground']:.0%} → {found['ground']:.0%}, style of its set {found['off_style']:.0%} → "
+                f"{found['style']:.0%}, thing among five {found['off_thing_in_5']:.0%} → {found['thing_in_5']:.0%}; "
+                f"a pixel changes by {found['moved']:.0f} of 255 on average."
             )
     for name, found in report.items():
         if name.startswith("measured: ") and " + " in name:
@@ -132,16 +134,25 @@ def _trust(judge: dict[str, Any]) -> str:
 
 def _goals(report: dict[str, Any]) -> str:
     base, colours = report["measured: base"], report.get("measured: colours", {})
+    judge = report["judge"]
     rows = [
-        ("Base, thing among five", base["thing_in_5"], "75%"),
-        ("Base, thing first", base["thing_first"], ""),
-        ("Base, style", base["style"], "85%"),
+        ("Base, thing among five", base["thing_in_5"], "75%", judge["tripped_thing_in_5"]),
+        ("Base, thing first", base["thing_first"], "", judge["tripped_thing_first"]),
+        ("Base, style, out of all the judge's styles", base["style"], "85%", judge["tripped_style"]),
     ]
+    if "style_of_own" in base:
+        real = judge.get("tripped_style_of_own")
+        rows.append(("Base, style, out of the base's own", base["style_of_own"], "85%", real))
     if "known_right" in colours:
-        rows.append((f"Colour words on {colours['known_prompts']:.0f} learnt things", colours["known_right"], "70%"))
+        words = f"Colour words on {colours['known_prompts']:.0f} learnt things"
+        rows.append((words, colours["known_right"], "70%", None))
     if "other_right" in colours:
-        rows.append((f"Colour words on {colours['other_prompts']:.0f} other things", colours["other_right"], ""))
-    table = "\n".join(f"| {name} | {value:.0%} | {goal} |" for name, value, goal in rows)
+        rows.append((f"Colour words on {colours['other_prompts']:.0f} other things", colours["other_right"], "", None))
+    table = "\n".join(
+        f"| {name} | {value:.0%} | {goal} | {'' if real is None else f'{real:.0%}'} |"
+        for name, value, goal, real in rows
+    )
+    head = "| Measured | Reached | Goal | The judge on real pictures after the autoencoder |\n|---|---|---|---|\n"
     near = (
         f"Of {base['near_pictures']:.0f} of these pictures, the nearest learnt one (16×16 px) shows the right thing in "
         f"{base['near_right_thing']:.0%} and the right style in {base['near_right_style']:.0%}; the median distance to "
@@ -149,4 +160,4 @@ def _goals(report: dict[str, Any]) -> str:
         f"{base['near_distance_between_learnt']:.4f}. So it draws likenesses of what it learnt: see "
         "docs/starter-kit.md."
     )
-    return f"{base['pictures']:.0f} pictures.\n\n| Measured | Reached | Goal |\n|---|---|---|\n{table}\n\n{near}"
+    return f"{base['pictures']:.0f} pictures.\n\n{head}{table}\n\n{near}"

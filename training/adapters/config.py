@@ -54,13 +54,17 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """One textual-inversion file: `vectors` rows for the word `name`, begun as the words `start`."""
+    """One textual-inversion file: `vectors` rows for the word `name`, begun as the words `start`.
+
+    `ground`: the plain background that all its pictures stand on, best one that the base has no word for.
+    """
 
     name: str
     title: str
     set: str
     vectors: int
     start: str
+    ground: str
     course: Course
     description: str = ""
 
@@ -83,15 +87,11 @@ class ControlNetConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The judge: `width` channels at first; `held_out`: the share of (thing, set) pairs that it never sees.
-
-    `everything`: learn styles from all pictures of the sets, not from those of the concepts alone.
-    """
+    """The judge: `width` channels at first; `held_out`: the share of (thing, set) pairs that it never sees."""
 
     course: Course
     width: int = 24
     held_out: float = 0.1
-    everything: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Textual inversion (arxiv.org/abs/2208.01618): a few vectors that stand for a style, everything else frozen."""
+"""Textual inversion (arxiv.org/abs/2208.01618): a few vectors that stand for a look, everything else frozen."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def train_embedding(
 ) -> dict[str, float]:
     """Train, or go on from `folder`/adapters/NAME.pt; writes `model`/embeddings/NAME.safetensors, .png and .json."""
     base = FrozenBase(model, device.place)
-    draw = draw_of_set(recipe, folder, base, config.set)
+    draw = draw_of_set(recipe, folder, base, config.set, config.ground)
     words = NewWords(base, config.vectors, config.start)
     noise, trigger = Noise(device.place), trigger_of(config.set)
 
@@ -72,7 +72,7 @@ def train_embedding(
         captions = []
         for row in rows:
             scene = scene_of(draw.variants[row], draw.concepts, True, rng)
-            styled = Scene(scene.subjects, trigger, scene.background)
+            styled = Scene(scene.subjects, trigger)  # the word says the background too
             captions.append(varied_caption(styled, rng).replace(trigger, words.phrase))
         clean = draw.latents[torch.tensor(rows)].to(device.place, memory_format=torch.channels_last)
         t = noise.draw(batch, recipe.base.low_noise_share)

@@ -64,11 +64,13 @@ def load_sets(recipe: Recipe, folder: Path, keys: tuple[str, ...]) -> dict[str, 
     return {key: load_pictures(pictures_path(folder, key, recipe.data.size)) for key in keys}
 
 
-def recipe_for_set(recipe: Recipe, key: str) -> Recipe:
-    """The recipe with the one set `key` as its data: mostly plain, some backgrounds, own colours."""
-    backgrounds = tuple(ground for ground in recipe.data.backgrounds if key != "fluent-ink" or ground != "black")
+def recipe_for_set(recipe: Recipe, key: str, ground: str = "") -> Recipe:
+    """The recipe with the one set `key` as its data: mostly plain, some backgrounds, own colours; or everything on
+    the background `ground`."""
+    backgrounds = tuple(word for word in recipe.data.backgrounds if key != "fluent-ink" or word != "black")
     data = replace(
-        recipe.data, sets=(key,), weights=(1.0,), plain_style=key, backgrounds=backgrounds, coloured_background=0.15,
+        recipe.data, sets=(key,), weights=(1.0,), plain_style=key, backgrounds=(ground,) if ground else backgrounds,
+        coloured_background=1.0 if ground else 0.15,
         recoloured=0.0, pairs=0.0, unknown_words=0.0, favour=1,
     )  # fmt: skip
     return replace(recipe, data=data)
@@ -86,9 +88,11 @@ def list_set(
     return concepts, list_variants(recipe.data, concepts, sets, recipe.seed), sets
 
 
-def draw_of_set(recipe: Recipe, folder: Path, base: FrozenBase, key: str) -> Draw:
-    """Batches of (latents, caption) of one set. The latents are kept in `folder`/latents-KEY.pt."""
-    narrowed = recipe_for_set(recipe, key)
+def draw_of_set(recipe: Recipe, folder: Path, base: FrozenBase, key: str, ground: str = "") -> Draw:
+    """Batches of (latents, caption) of one set, all on `ground` where one is named. The latents are kept in
+    `folder`/latents-KEY.pt or latents-KEY-GROUND.pt."""
+    narrowed = recipe_for_set(recipe, key, ground)
     concepts, variants, sets = list_set(narrowed, folder, (key,))
-    latents = encode_variants(base.vae, variants, sets, folder / f"latents-{key}.pt", base.place)
+    path = folder / f"latents-{'-'.join([key, *ground.split()])}.pt"
+    latents = encode_variants(base.vae, variants, sets, path, base.place)
     return Draw(narrowed.data, concepts, variants, latents)

@@ -28,7 +28,7 @@ from training.device import Device
 from training.errors import RecipeError
 from training.noise import Noise
 
-LIMIT = 1_500_000
+LIMIT = 8_000_000
 """Bytes: an adapter file must stay below."""
 
 

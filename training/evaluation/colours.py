@@ -9,6 +9,8 @@ from training.data.compose import HUES
 
 NEAR = 1 / 12
 """Turns of hue (30°) that count as the colour that was asked for."""
+GROUND = 40
+"""Levels of 255 that a background may differ from the colour that was asked for."""
 
 
 def dominant_hue(picture: np.ndarray) -> float | None:
@@ -28,6 +30,13 @@ def is_colour(picture: np.ndarray, word: str) -> bool:
     if hue is None:
         return False
     return abs((hue - HUES[word][0] + 0.5) % 1.0 - 0.5) <= NEAR
+
+
+def share_on_ground(pictures: np.ndarray, colour: tuple[int, int, int]) -> float:
+    """How many of (N, H, W, 3) uint8 have corners that differ from `colour` by less than `GROUND` a channel."""
+    corners = np.concatenate([pictures[:, :4, :4], pictures[:, :4, -4:]], 2).astype(np.float32)
+    apart = np.abs(np.median(corners, (1, 2)) - np.asarray(colour, np.float32)).max(1)
+    return float((apart < GROUND).mean())
 
 
 def colour_prompts(names: list[str], words: list[str], count: int, seed: int) -> list[tuple[str, str]]:

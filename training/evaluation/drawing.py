@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from training.config import Recipe
+from training.files import write_atomically
 
 BATCH = 16
 
@@ -34,6 +37,29 @@ def draw_with(
         ).images  # fmt: skip
         said(count)
     return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+
+
+def draw_kept(folder: Path, pipeline: Any, recipe: Recipe, prompts: list[str], seed: int, **more: Any) -> np.ndarray:
+    """The same, kept in `folder` under a hash of all that decides the pictures, weights included: a new judge need
+    not wait for pictures that were drawn before."""
+    made = hashlib.sha256(repr((prompts, seed, recipe.data.size, recipe.model.steps, recipe.model.guidance)).encode())
+    for part in ("unet", "text_encoder", "vae", "controlnet"):
+        network = getattr(pipeline, part, None)
+        for weight in network.parameters() if network is not None else ():
+            made.update(weight.detach().contiguous().numpy().data)
+    said = more.pop("said", lambda count: None)
+    for name, value in sorted(more.items()):
+        made.update(name.encode())
+        for each in value if isinstance(value, list) else [value]:
+            made.update(each.tobytes() if isinstance(each, Image.Image) else repr(each).encode())
+    path = folder / f"{made.hexdigest()[:24]}.npz"
+    if path.exists():
+        said(len(prompts))
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["pictures"]
+    pictures = draw_with(pipeline, recipe, prompts, seed, said, **more)
+    write_atomically(path, lambda target: np.savez_compressed(target, pictures=pictures))
+    return pictures
 
 
 def load_control(place: Path) -> Any:

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.adapters.config import EvaluationConfig
+from training.adapters.config import EmbeddingConfig, EvaluationConfig
 from training.adapters.controlnet import move_variants
 from training.adapters.hints import hint_of, line_agreement, lines_of
 from training.adapters.metadata import trigger_of
 from training.captions import Scene, Subject, plain_caption
 from training.config import Recipe
+from training.data.compose import BACKGROUNDS
 from training.data.concepts import Concepts
 from training.data.pictures import Pictures
 from training.data.sets import SETS
 from training.data.variants import Variant
-from training.evaluation.colours import colour_prompts, is_colour
-from training.evaluation.drawing import draw_with, with_control
+from training.evaluation.colours import colour_prompts, is_colour, share_on_ground
+from training.evaluation.drawing import draw_kept, with_control
 from training.evaluation.judge import Judge
 from training.evaluation.reference import Deltas, Patched
 from training.progress import Progress
@@ -33,7 +34,7 @@ Label = tuple[str, str]
 
 @dataclass
 class Bench:
-    """What every measurement needs. `learnt`: pictures of all sets by key."""
+    """What every measurement needs. `learnt`: pictures of all sets by key; `kept`: the folder of what was drawn."""
 
     recipe: Recipe
     config: EvaluationConfig
@@ -42,6 +43,7 @@ class Bench:
     judge: Judge
     pipeline: Any
     progress: Progress
+    kept: Path
     drawn: int = 0
 
     def prompts(self, labels: list[Label], phrase: Callable[[str], str]) -> list[str]:
@@ -52,7 +54,7 @@ class Bench:
 
     def draw(self, prompts: list[str], seed: int = 100, **more: Any) -> np.ndarray:
         """(N, H, W, 3) uint8; picture i has seed `seed` + i. `more` goes to the pipeline, sliced where it is a list."""
-        return draw_with(self.pipeline, self.recipe, prompts, seed, self._heard, **more)
+        return draw_kept(self.kept, self.pipeline, self.recipe, prompts, seed, said=self._heard, **more)
 
     def _heard(self, count: int) -> None:
         self.drawn += count
@@ -75,7 +77,9 @@ def measure_base(bench: Bench) -> tuple[dict[str, float], np.ndarray, list[Label
     rng = np.random.default_rng([bench.recipe.seed, 31])
     labels = [pairs[row] for row in sorted(rng.permutation(len(pairs))[: bench.config.base])]
     pictures = bench.draw(bench.prompts(labels, first_style))
-    return {"pictures": float(len(labels)), **bench.judge.score(pictures, labels)}, pictures, labels
+    numbers = {"pictures": float(len(labels)), **bench.judge.score(pictures, labels)}
+    numbers["style_of_own"] = bench.judge.style_among(pictures, labels, bench.recipe.data.sets)
+    return numbers, pictures, labels
 
 
 def measure_colours(bench: Bench) -> dict[str, float]:
@@ -96,24 +100,29 @@ def measure_adapter(bench: Bench, key: str, deltas: Deltas) -> dict[str, float]:
     """The adapter of set `key` at strength 1 against the bare base on the same things, and a sweep of strengths."""
     labels = bench.things(key, bench.config.adapter, 41)
     prompts = bench.prompts(labels, trigger_of)
-    bare = bench.judge.score(bench.draw(prompts), labels)
+    without = bench.draw(prompts)
+    bare = bench.judge.score(without, labels)
     with Patched(bench.pipeline, [(deltas, 1.0)]):
         full = bench.draw(prompts)
     numbers = {"pictures": float(len(labels)), **bench.judge.score(full, labels)}
     numbers |= {f"off_{name}": value for name, value in bare.items()}
     count = min(bench.config.sweep, len(labels))
     for weight in bench.config.weights:
+        known = {0.0: without, 1.0: full}.get(weight)
         with Patched(bench.pipeline, [(deltas, weight)]):
-            made = full[:count] if weight == 1.0 else bench.draw(prompts[:count])
+            made = bench.draw(prompts[:count]) if known is None else known[:count]
         scored = bench.judge.score(made, labels[:count])
         numbers[f"style_at_{weight:g}"] = scored["style_probability"]
         numbers[f"thing_at_{weight:g}"] = scored["thing_in_5"]
     return numbers
 
 
-def measure_word(bench: Bench, key: str, file: Path) -> dict[str, float]:
-    """A textual inversion: the word in the prompt against the prompt without any style."""
-    labels = bench.things(key, bench.config.adapter // 2, 41)
+def measure_word(bench: Bench, word: EmbeddingConfig, file: Path) -> dict[str, float]:
+    """A textual inversion: the word in the prompt against the prompt without any style.
+
+    `moved`: mean change of a pixel's value (0–255). `ground`: the share of pictures with the word's ground colour.
+    """
+    labels = bench.things(word.set, bench.config.adapter // 2, 41)
     without = bench.draw(bench.prompts(labels, lambda _: ""))
     bench.pipeline.load_textual_inversion(str(file), token=file.stem)
     try:
@@ -121,7 +130,12 @@ def measure_word(bench: Bench, key: str, file: Path) -> dict[str, float]:
     finally:
         bench.pipeline.unload_textual_inversion()
     off = {f"off_{name}": value for name, value in bench.judge.score(without, labels).items()}
-    return {"pictures": float(len(labels)), **bench.judge.score(with_word, labels), **off}
+    colour = BACKGROUNDS[word.ground]
+    return {
+        "pictures": float(len(labels)), **bench.judge.score(with_word, labels), **off,
+        "moved": float(np.abs(with_word.astype(np.float32) - without).mean()),
+        "ground": share_on_ground(with_word, colour), "off_ground": share_on_ground(without, colour),
+    }  # fmt: skip
 
 
 def measure_stack(bench: Bench, first: tuple[str, Deltas], second: tuple[str, Deltas]) -> dict[str, float]:

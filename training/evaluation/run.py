@@ -49,7 +49,8 @@ def evaluate_everything(recipe: Recipe, folder: Path, model: Path, docs: Path, d
     judge = train_judge(config.classifier, recipe, folder, concepts, learnt, pipeline.vae, device)
     write_report(folder, "judge", judge.numbers)
     judged = hash_of_file(folder / "judge.pt")
-    bench = Bench(recipe, config, concepts, learnt, judge, pipeline, Progress("measure", pictures_of(config, adapters)))
+    progress = Progress("measure", pictures_of(config, adapters))
+    bench = Bench(recipe, config, concepts, learnt, judge, pipeline, progress, folder / "drawn")
     base_of = f"{hash_of_base(model)} {judged} {config}"
 
     def once(name: str, of: str, work: Callable[[], dict[str, float]]) -> None:
@@ -85,7 +86,7 @@ def evaluate_everything(recipe: Recipe, folder: Path, model: Path, docs: Path, d
     for word in adapters.embeddings:
         file = model / "embeddings" / f"{word.name}.safetensors"
         if file.exists():
-            once(word.name, hash_of_file(file), lambda file=file, key=word.set: measure_word(bench, key, file))  # type: ignore[misc]
+            once(word.name, hash_of_file(file), lambda file=file, word=word: measure_word(bench, word, file))  # type: ignore[misc]
     for net in adapters.controlnets:
         place = model / "controlnet" / net.name
         if (place / "config.json").exists():
@@ -100,7 +101,7 @@ def hash_of_file(path: Path) -> str:
 
 def pictures_of(config: EvaluationConfig, adapters: Adapters) -> int:
     """How many pictures a whole run draws, for the time left."""
-    weights = len([weight for weight in config.weights if weight != 1.0])
+    weights = len([weight for weight in config.weights if weight not in (0.0, 1.0)])
     each = 2 * config.adapter + weights * config.sweep
     words = len(adapters.embeddings) * config.adapter
     stacks = len(adapters.loras) // 2 * config.sweep
