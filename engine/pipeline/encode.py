@@ -140,11 +140,11 @@ def _needed(value: Any, name: str) -> Any:
 
 def _is_guided(bundle: ModelBundle, guidance: float) -> bool:
     """Whether the negative prompt is asked too. Distilled UNets take the guidance as a number instead."""
-    return guidance > 1.0 and bundle.unet.config.time_cond_proj_dim is None
+    return guidance > 1.0 and bundle.unet_config.time_cond_proj_dim is None
 
 
 def _timestep_cond(bundle: ModelBundle, guidance: float, rows: int) -> torch.Tensor | None:
-    width = bundle.unet.config.time_cond_proj_dim
+    width = bundle.unet_config.time_cond_proj_dim
     if width is None:
         return None
     return guidance_embedding(guidance, width).to(bundle.device, bundle.dtype).expand(rows, -1)
@@ -154,7 +154,7 @@ def _noise(bundle: ModelBundle, spec: GenerationSpec, generator: torch.Generator
     """Made on the CPU in float32, so that a seed means the same noise on every machine; shape (1, C, h, w)."""
     height = _needed(spec.height, "height") // bundle.latent_scale
     width = _needed(spec.width, "width") // bundle.latent_scale
-    shape = (1, bundle.unet.config.in_channels, height, width)
+    shape = (1, bundle.unet_config.in_channels, height, width)
     return torch.randn(shape, generator=generator, dtype=torch.float32).to(bundle.device)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.adapters.base_weights import RamBase
 from engine.adapters.merged import MergedWeights, Moved
-from engine.adapters.plan import PatchPlan
+from engine.adapters.plan import NO_CHANGES, PatchPlan, signature_of
 from engine.adapters.sidepath import SidePath
 
 ApplyPolicy = Literal["merged", "side"]
@@ -38,6 +38,7 @@ class PatchedComponents:
     def __init__(self, policy: ApplyPolicy = "merged") -> None:
         self._policy = policy
         self._known: WeakKeyDictionary[nn.Module, Applied] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[nn.Module, PatchPlan] = WeakKeyDictionary()
 
     def of(self, component: str, module: nn.Module) -> Applied:
         """The one keeper of that module's weights."""
@@ -46,11 +47,29 @@ class PatchedComponents:
             known = self._known[module] = self._make(component, module)
         return known
 
+    def move(self, component: str, module: nn.Module, plan: PatchPlan) -> int:
+        """Let the module carry exactly this plan; how many layers were worked on. Raises AdapterError; nothing has
+        changed then."""
+        if self.carries(component, module, plan):
+            return 0
+        layers = self.of(component, module).move_to(plan).layers
+        self._plans[module] = plan
+        return layers
+
+    def carries(self, component: str, module: nn.Module, plan: PatchPlan) -> bool:
+        """Whether the module carries it already."""
+        known = self._plans.get(module, NO_CHANGES)
+        return known is plan or _signatures(known, component) == _signatures(plan, component)
+
     def _make(self, component: str, module: nn.Module) -> Applied:
         if self._policy == "side":
             return SidePath(component, module)
         device = next(module.parameters()).device
         return MergedWeights(component, module, None if device.type == "cpu" else RamBase())
+
+
+def _signatures(plan: PatchPlan, component: str) -> dict[str, object]:
+    return {path: signature_of(changes) for path, changes in plan.of(component).items()}
 
 
 Watch = Callable[[str, Moved, float], None]

@@ -77,9 +77,10 @@ def clean_latents(context: GenerationContext) -> torch.Tensor:
 
 def latent_map(bundle: ModelBundle) -> LatentMap:
     """The map of the bundle's VAE."""
-    config = bundle.vae.config
+    config = bundle.vae_config
     blocks = tuple(getattr(config, "block_out_channels", ()))
-    if type(bundle.vae).__name__ == "AutoencoderKL" and blocks == _STANDARD_BLOCKS and config.latent_channels == 4:
+    kind = type(bundle.parts.shape("vae")).__name__
+    if kind == "AutoencoderKL" and blocks == _STANDARD_BLOCKS and config.latent_channels == 4:
         table = torch.tensor(_SDXL if abs(config.scaling_factor - 0.13025) < 1e-4 else _SD1)
         return LatentMap(table[:-1], table[-1])
     return _fitted(bundle.vae, config)

@@ -15,6 +15,7 @@ from engine.pipeline.context import GenerationContext
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin
 from engine.pipeline.model import ModelBundle
+from engine.pipeline.parts import HeldParts
 from engine.protocol.specs import GenerationSpec
 from tests.support.tiny_models import write_tiny_sd1, write_tiny_sdxl
 
@@ -35,15 +36,14 @@ SPEC = GenerationSpec(
 def bundle_of(pipe: Any, folder: Path) -> ModelBundle:
     """A bundle of a diffusers pipeline's components, without a pool."""
     double = hasattr(pipe, "text_encoder_2")
+    text = ("text_encoder", "text_encoder_2") if double else ("text_encoder",)
     return ModelBundle(
         model_key=str(folder),
-        text_key=str(folder),
         vae_key=str(folder),
         family=None,
         tokenizers=(pipe.tokenizer, pipe.tokenizer_2) if double else (pipe.tokenizer,),
-        text_encoders=(pipe.text_encoder, pipe.text_encoder_2) if double else (pipe.text_encoder,),
-        unet=pipe.unet,
-        vae=pipe.vae,
+        parts=HeldParts({part: getattr(pipe, part) for part in (*text, "unet", "vae")}, str(folder)),
+        text_parts=text,
         scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
     )
 

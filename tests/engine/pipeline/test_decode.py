@@ -51,7 +51,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(sd1, done):
 def test_overflow_is_decoded_again_in_higher_precision_and_told(sd1, done, start, beyond):
     expected = decode(sd1, done[:1])[0].image
     sd1.vae_facts.clear()
-    sd1.vae = overflowing(sd1.vae, beyond).to(start)
+    sd1.parts.put("vae", overflowing(sd1.vae, beyond).to(start))
     sd1.pool = ModelPool(10**9)
     made = decode(sd1, done[:1])[0]
     assert [notice.code for notice in made.notices] == ["precision_raised"]
@@ -69,12 +69,12 @@ def test_overflow_is_decoded_again_in_higher_precision_and_told(sd1, done, start
 def test_a_vae_that_is_known_to_overflow_begins_in_float32(sdxl, spec):
     context = begin(sdxl, spec(steps=2), 0, context_id="x")
     run_out(sdxl, [context])
-    sdxl.vae = overflowing(sdxl.vae, torch.float32).to(torch.float16)
+    sdxl.parts.put("vae", overflowing(sdxl.vae, torch.float32).to(torch.float16))
     assert decode(sdxl, [context])[0].notices == ()
 
 
 def test_what_overflows_everywhere_is_an_error_not_a_black_picture(sd1, done):
-    sd1.vae = overflowing(sd1.vae, None)
+    sd1.parts.put("vae", overflowing(sd1.vae, None))
     sd1.vae_facts.clear()
     with pytest.raises(GenerationError) as caught:
         decode(sd1, done)
@@ -95,7 +95,7 @@ def test_decoding_can_be_stopped(sd1, spec, tiled):
         return len(asked) > 2
 
     if tiled:
-        sd1.vae = copy.deepcopy(sd1.vae)
+        sd1.parts.put("vae", copy.deepcopy(sd1.vae))
         # The tiny VAE is meant for 64 px: 16 latents a tile.
         assert sd1.vae.tile_latent_min_size < 40
     with pytest.raises(Stopped):
@@ -135,10 +135,10 @@ def test_previews_work_for_any_number_of_latent_channels(spec, sd1):
     from diffusers import AutoencoderKL
 
     torch.manual_seed(0)
-    sd1.vae = AutoencoderKL(
+    sd1.parts.put("vae", AutoencoderKL(
         latent_channels=16, block_out_channels=(32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
-    )  # fmt: skip
+    ))  # fmt: skip
     context = begin(sd1, spec(), 0, context_id="x")
     context.latents = torch.randn(1, 16, 16, 16)
     assert isinstance(preview(sd1, context), Image.Image)
@@ -150,10 +150,10 @@ def test_the_maps_of_the_published_vaes_are_known(sd1):
 
     with torch.device("meta"):
         for scale in (0.18215, 0.13025):
-            sd1.vae = AutoencoderKL(
+            sd1.parts.put("vae", AutoencoderKL(
                 block_out_channels=(128, 256, 512, 512), scaling_factor=scale,
                 down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            )  # fmt: skip
+            ))  # fmt: skip
             assert latent_map(sd1).matrix.shape == (4, 3)
 
 
