@@ -92,6 +92,31 @@ def test_level_room_and_policy_change_live_and_are_kept(tab: Visit) -> None:
     tab.until(lambda: state(tab)["pool_gb"] == 0)
 
 
+def test_a_model_is_loaded_before_a_picture_needs_it(tab: Visit) -> None:
+    tab.page.get_by_role("button", name="Free everything now").click()
+    tab.until(lambda: not tiers(tab))
+    tab.page.get_by_text("Nothing is loaded.").wait_for()
+    tab.page.get_by_label("Model to load ahead").select_option(label="Tiny")
+    tab.page.get_by_role("button", name="Load now").click()
+    tab.until(lambda: {"unet", "vae", "text_encoder"} <= set(tiers(tab)))
+    tab.until(lambda: not state(tab)["ahead"])
+    part(tab, "UNet").wait_for()
+    tab.page.get_by_text("Caches", exact=True).click()
+    assert tab.page.get_by_text("Encoded prompts").is_visible()
+    tab.show("memory-ahead")
+
+
+def test_the_chart_stacks_what_is_loaded_by_kind(tab: Visit) -> None:
+    tab.page.wait_for_function("document.querySelectorAll('.easel-chart-part').length >= 3")
+    kinds = tab.page.locator(".easel-chart-part").evaluate_all("bands => bands.map((band) => band.dataset.kind)")
+    assert {"unet", "text_encoder", "vae"} <= set(kinds)
+    assert kinds.index("vae") < kinds.index("unet"), "the lowest is drawn last, over the others"
+    keys = tab.page.locator(".easel-memory-legend li:visible", has_text="Text encoders")
+    assert keys.count() == 1
+    assert "UNet" in tab.page.locator(".easel-chart-read").inner_text()
+    assert tab.page.locator(".easel-chart path[data-kind=mark]").count() > 0
+
+
 def test_the_chart_is_read_by_keys(tab: Visit) -> None:
     chart = tab.page.locator(".easel-chart")
     tab.page.wait_for_function("document.querySelectorAll('.easel-chart path').length >= 3")

@@ -88,6 +88,7 @@ export const api = {
   forecastMemory: (body, options) => ask("POST", "memory/forecast", { body, ...options }),
   releaseMemory: (body) => ask("POST", "memory/release", { body }),
   pinMemory: (body) => ask("POST", "memory/pin", { body }),
+  preloadModel: (model) => ask("POST", "memory/preload", { body: { model } }),
   setMemoryLevel: (body) => ask("POST", "memory/level", { body }),
   listModels: (options) => ask("GET", "models", options),
   listControls: (params, options) => ask("GET", "controlnets", { params, ...options }),

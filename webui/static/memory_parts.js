@@ -1,6 +1,7 @@
 // What is loaded: the pool's parts, the largest first within each model, and a button that frees all of it.
 
 import { h, tool } from "./dom.js";
+import { MemoryAhead } from "./memory_ahead.js";
 import { memory } from "./memory_state.js";
 import { PartRow } from "./memory_part_row.js";
 import { inWords, partName } from "./memory_words.js";
@@ -15,8 +16,11 @@ export class Parts {
     this.empty = h("div", { class: "easel-memory-empty", hidden: true });
     this.all = tool("eject", "Free everything now", () => this.releaseAll(), { wide: true });
     this.all.title = "Releases all that is neither in use nor pinned; it is loaded again when it is needed";
+    this.ahead = new MemoryAhead();
     this.rates = h("p", { class: "easel-hint" });
-    this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "What is loaded" }, h("header", {}, h("h3", { text: "Loaded" }), this.count, this.all), this.empty, this.list, this.rates);
+    this.caches = h("dl", { class: "easel-memory-facts" });
+    this.fold = h("details", { class: "easel-fold" }, h("summary", { text: "Caches" }), this.caches);
+    this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "What is loaded" }, h("header", {}, h("h3", { text: "Loaded" }), this.count, this.all), this.empty, this.list, this.ahead.element, this.rates, this.fold);
   }
 
   update(view) {
@@ -44,6 +48,17 @@ export class Parts {
     this.drawEmpty(view, entries);
     this.rates.textContent = rates(view);
     this.rates.hidden = !this.rates.textContent;
+    this.ahead.update(view);
+    this.drawCaches(view.caches ?? []);
+  }
+
+  drawCaches(caches) {
+    this.fold.hidden = caches.length === 0;
+    const rows = caches.map((cache) => [CACHES[cache.name] ?? [cache.name, ""], filling(cache)]);
+    const key = JSON.stringify(rows);
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.caches.replaceChildren(...rows.flatMap(([[name, title], words]) => [h("dt", { text: name, title }), h("dd", { text: words })]));
   }
 
   drawEmpty(view, entries) {
@@ -63,6 +78,17 @@ const rowKey = (entry) => `${entry.key}|${entry.place}`;
 
 const keep = (entry, tier) => memory.keep(entry.key, tier, `${partName(entry.part)} of ${entry.title} ${SAID[tier]}.`);
 const release = (entry) => memory.release(entry.key, `${partName(entry.part)} of ${entry.title} was released.`);
+
+const CACHES = {
+  prompts: ["Encoded prompts", "A prompt that was read already is not read again"],
+  hints: ["Embedded hints", "What ControlNets see of a picture"],
+};
+
+function filling({ nbytes, limit, values, hits, misses }) {
+  const asked = hits + misses;
+  const rate = asked ? `, ${Math.round((100 * hits) / asked)} % of ${asked} questions were answered` : "";
+  return `${values} kept, ${inWords(nbytes)} of ${inWords(limit)}${rate}`;
+}
 
 function rates({ hits, loads, evictions }) {
   const asked = hits + loads;

@@ -106,6 +106,10 @@ class MemoryState extends EventTarget {
     return this.decide(api.pinMemory({ key, pinned: tier !== "on_demand", warm: tier === "warm" }), said);
   }
 
+  preload(model, said) {
+    return this.decide(api.preloadModel(model), said);
+  }
+
   set(wish, said = "") {
     return this.decide(api.setMemoryLevel(wish), said);
   }
