@@ -1,7 +1,9 @@
 """Whether two adapters disturb each other: the cosine of their changes, module by module and block by block.
 
 The cosine of two matrices is their inner product over their lengths. For changes that are products of thin matrices it
-comes from the thin ones, (U₁D₁)·(U₂D₂) = Σ (U₁ᵀU₂)∘(D₁D₂ᵀ), so no full weight is built.
+comes from the thin ones, (U₁D₁)·(U₂D₂) = Σ (U₁ᵀU₂)∘(D₁D₂ᵀ), so no full weight is built. Of other kinds the full
+change is made, for kinds that turn or scale the weight (DoRA, OFT, BOFT, (IA)³, GLoRA) from the model's own; of large
+models only for modules spread evenly over it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from math import sqrt
+from math import ceil, prod, sqrt
 
 import torch
 from torch import Tensor
@@ -24,6 +26,16 @@ BaseWeight = Callable[[ModuleKey], Tensor]
 _SMALLEST = 1e-20
 # From here on two adapters say much the same, or work against each other.
 ALIKE, AGAINST = 0.5, -0.2
+# Numbers of full changes that a pair is compared in at most: about a second of a slow CPU.
+MOST_NUMBERS = 40_000_000
+# Kinds that work on what the ones before them made, and what they do to it.
+_ON_THE_WEIGHT = {
+    "DoRA": "gives each row a new length",
+    "OFT": "turns the weights",
+    "BOFT": "turns the weights",
+    "(IA)³": "scales the weights",
+    "GLoRA": "scales the weights",
+}
 
 
 def conflicts_of(
@@ -44,10 +56,11 @@ def pair_conflict(
 ) -> PairConflict | None:
     """The conflict of two adapters; None where they share no module that can be compared."""
     blocks: dict[str, list[float]] = defaultdict(list)
-    for key, one in first.patches.items():
-        if (other := second.patches.get(key)) is None:
-            continue
-        if (cosine := cosine_of(one, other, key, targets, base)) is not None:
+    shared = [key for key in first.patches if key in second.patches]
+    looked_at = _spread(shared, first, second, targets)
+    for key in looked_at:
+        cosine = cosine_of(first.patches[key], second.patches[key], key, targets, base)
+        if cosine is not None:
             blocks[block_of(key, targets)].append(cosine)
     cosines = [cosine for each in blocks.values() for cosine in each]
     if not cosines:
@@ -55,7 +68,8 @@ def pair_conflict(
     return PairConflict(
         first=first.report.id,
         second=second.report.id,
-        shared_modules=len(cosines),
+        shared_modules=len(shared) if len(looked_at) < len(shared) else len(cosines),
+        compared=len(cosines),
         mean_cosine=_mean(cosines),
         blocks=tuple((name, _mean(blocks[name])) for name in sorted(blocks, key=block_order)),
     )
@@ -71,7 +85,7 @@ def cosine_of(
     if thin[0] is not None and thin[1] is not None:
         product, first, second = _inner(thin[0], thin[1]), _inner(thin[0], thin[0]), _inner(thin[1], thin[1])
     else:
-        weight = base(key) if base is not None else torch.empty(targets.modules[key].shape)
+        weight = base(key).float() if base is not None else torch.empty(targets.modules[key].shape)
         dense = [patch.delta(weight, 1.0).flatten() for patch in (one, other)]
         product, first, second = (
             float(dense[0] @ dense[1]),
@@ -103,6 +117,38 @@ def advice(conflicts: Sequence[PairConflict], titles: Mapping[str, str]) -> tupl
                 "helps."
             )
     return tuple(sentences)
+
+
+def order_advice(adapters: Sequence[Adapter], titles: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the order of the stack matters: a kind that works on the weight, after others on the same modules."""
+    sentences: list[str] = []
+    for place, each in enumerate(adapters[1:], start=1):
+        before = [other for other in adapters[:place] if other.patches.keys() & each.patches.keys()]
+        kinds = {patch.kind for patch in each.patches.values() if patch.needs_base}
+        if not before or not kinds:
+            continue
+        kind = min(kinds, key=lambda name: (name not in _ON_THE_WEIGHT, name))
+        does = _ON_THE_WEIGHT.get(kind, "works on the weights")
+        earlier = " and ".join(titles.get(other.report.id, other.report.id) for other in before[:2])
+        sentences.append(
+            f"{titles.get(each.report.id, each.report.id)} is {kind}, which {does}, those that {earlier} changed "
+            "included: the order matters. If one of them gets lost, move it further down."
+        )
+    return tuple(sentences)
+
+
+def _spread(shared: list[ModuleKey], first: Adapter, second: Adapter, targets: Targets) -> list[ModuleKey]:
+    """The modules to look at: all whose changes are thin, of the others as many as there is time for, evenly."""
+    dense = [
+        key
+        for key in shared
+        if any(each.patches[key].needs_base or each.patches[key].low_rank() is None for each in (first, second))
+    ]
+    numbers = sum(prod(targets.modules[key].shape) for key in dense)
+    if numbers <= MOST_NUMBERS:
+        return shared
+    left_out = set(dense) - set(dense[:: ceil(numbers / MOST_NUMBERS)])
+    return [key for key in shared if key not in left_out]
 
 
 def _inner(one: LowRank, other: LowRank) -> float:

@@ -118,11 +118,13 @@ class AdapterReport(Frozen):
 
 class PairConflict(Frozen):
     """Two adapters that change the same modules. `first` and `second` are ids; a cosine is −1…1 (1: both say the same,
-    0: they do not disturb each other, −1: they undo each other); `blocks` has it by block, in the model's order."""
+    0: they do not disturb each other, −1: they undo each other); `blocks` has it by block, in the model's order.
+    `compared` of the shared modules were looked at; fewer than all where that would take long."""
 
     first: str
     second: str
     shared_modules: int
+    compared: int = 0
     mean_cosine: float
     blocks: tuple[tuple[str, float], ...] = ()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from engine.adapters.conflicts import advice, conflicts_of
+from engine.adapters.conflicts import advice, conflicts_of, order_advice
 from engine.adapters.file import Adapter, read_adapter
 from engine.adapters.match import match
 from engine.adapters.modules import COMPONENTS, Targets, targets_of
-from engine.errors import AdapterError, ModelFileError, SpecError, StudioError
+from engine.errors import AdapterError, MergeError, ModelFileError, SpecError, StudioError
 from engine.jobs.stack_admission import check_row
 from engine.library.adapter_entries import AdapterEntry
 from engine.library.entries import ModelEntry
@@ -17,6 +17,7 @@ from engine.library.headers import read_header
 from engine.library.library import Library
 from engine.loading.components import outline
 from engine.loading.loader import part_config
+from engine.merge.bases import opened_model
 from engine.protocol.adapters import AdapterReport, PairConflict, StackReport
 from engine.protocol.commands import CheckStack
 from engine.protocol.notices import Notice
@@ -52,7 +53,7 @@ class StackChecker:
                 for row, report in zip(command.adapters, reports, strict=True)
                 if row.enabled and report.usable
             ]
-            conflicts = self._conflicts(fitting, targets, told)
+            conflicts = self._conflicts(fitting, model, targets, told)
         titles = {report.id: report.title for report in reports}
         return StackReport(reports=reports, conflicts=conflicts, advice=(*told, *advice(conflicts, titles)))
 
@@ -77,7 +78,11 @@ class StackChecker:
         told += [notice.message for notice in notices]
 
     def _conflicts(
-        self, fitting: list[tuple[AdapterRef, AdapterReport]], targets: Targets, told: list[str]
+        self,
+        fitting: list[tuple[AdapterRef, AdapterReport]],
+        model: ModelEntry,
+        targets: Targets,
+        told: list[str],
     ) -> tuple[PairConflict, ...]:
         if len(fitting) > MOST_COMPARED:
             told.append(f"Only the first {MOST_COMPARED} adapters were compared with each other.")
@@ -90,10 +95,17 @@ class StackChecker:
                 told.append(str(error))
                 continue
             adapters.append(adapter)
-            if all(patch.needs_base for patch in adapter.patches.values()):
-                told.append(f"{entry.view.title} is of a kind that cannot be compared without the model's weights.")
+        told += order_advice(adapters, {report.id: report.title for _, report in fitting})
         weights = {report.id: row.unet_weight for row, report in fitting}
-        return tuple(_signed(each, weights) for each in conflicts_of(adapters, targets))
+        if not any(patch.needs_base for adapter in adapters for patch in adapter.patches.values()):
+            return tuple(_signed(each, weights) for each in conflicts_of(adapters, targets))
+        # What these kinds do depends on the model's own weights; of its files only the shared modules are read.
+        try:
+            with opened_model(model, targets) as opened:
+                return tuple(_signed(each, weights) for each in conflicts_of(adapters, targets, opened.weight))
+        except (MergeError, ModelFileError) as error:
+            told.append(f"Kinds that work on the model's weights were not compared: {error}")
+            return tuple(_signed(each, weights) for each in conflicts_of(adapters, targets))
 
     def _targets_of(self, model: ModelEntry) -> Targets:
         """The places of a model; those of the last few models are kept."""

@@ -54,7 +54,7 @@ function row(pair, blocks) {
   return h(
     "tr",
     {},
-    h("th", { scope: "row", title: `${names} share ${pair.shared_modules} modules`, text: `${titleOf(pair.first)} × ${titleOf(pair.second)}` }),
+    h("th", { scope: "row", title: `${names} share ${pair.shared_modules} modules${pair.compared < pair.shared_modules ? `; ${pair.compared} of them were compared` : ""}`, text: `${titleOf(pair.first)} × ${titleOf(pair.second)}` }),
     cell(pair.mean_cosine, `${names}, everywhere`),
     ...blocks.map((block) => cell(values.get(block), `${names}, ${block}`)),
   );

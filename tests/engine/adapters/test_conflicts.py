@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from engine.adapters.conflicts import advice, conflicts_of, cosine_of, pair_conflict
+from engine.adapters.conflicts import advice, conflicts_of, cosine_of, order_advice, pair_conflict
 from engine.adapters.file import Adapter
 from engine.adapters.kinds.parts import Parts
 from engine.adapters.modules import ModuleKey, TargetModule, Targets
@@ -22,6 +23,7 @@ KEYS: dict[ModuleKey, TargetModule] = {
     ("unet", "mid_block.resnets.0.conv1"): CONV,
     ("text_encoder", "text_model.encoder.layers.0.mlp.fc1"): LINEAR,
 }
+Kind = Callable[[TargetModule], ModulePatch]
 TARGETS = Targets(KEYS, {"layers_per_block": 1, "block_out_channels": (8, 8)}, "sd1")
 
 
@@ -85,6 +87,56 @@ def test_kinds_that_depend_on_the_weight_need_it() -> None:
     weight = torch.randn(20, 12)
     expected = torch.cosine_similarity(one.delta(weight, 1.0).flatten(), other.delta(weight, 1.0).flatten(), dim=0)
     assert cosine_of(one, other, key, TARGETS, lambda _: weight) == pytest.approx(float(expected), abs=1e-5)
+
+
+def dora(target: TargetModule) -> ModulePatch:
+    up, down = torch.randn(target.shape[0], 3), torch.randn(3, target.shape[1])
+    parts = {"lora_up.weight": up, "lora_down.weight": down, "dora_scale": torch.rand(target.shape[0], 1) + 0.5}
+    return read_patch(Parts(parts), target)
+
+
+def oft(target: TargetModule) -> ModulePatch:
+    return read_patch(Parts({"oft_blocks": torch.randn(target.shape[0] // 4, 4, 4) * 0.2}, 0.0), target)
+
+
+def boft(target: TargetModule) -> ModulePatch:
+    return read_patch(Parts({"oft_blocks": torch.randn(1, target.shape[0] // 4, 4, 4) * 0.2}, 0.0), target)
+
+
+@pytest.mark.parametrize("kind", [dora, oft, boft])
+def test_turned_and_scaled_weights_are_compared_by_what_becomes_of_the_models_own(kind: Kind) -> None:
+    torch.manual_seed(1)
+    key, weight = next(iter(KEYS)), torch.randn(20, 12, dtype=torch.float16)
+    one, other = kind(LINEAR), lora(LINEAR)
+    assert conflicts_of([adapter("a", {key: one}), adapter("b", {key: other})], TARGETS) == ()
+    (pair,) = conflicts_of([adapter("a", {key: one}), adapter("b", {key: other})], TARGETS, lambda _: weight)
+    changed = one.delta(weight.float(), 1.0).flatten()
+    plain = torch.cosine_similarity(changed, other.delta(weight.float(), 1.0).flatten(), dim=0)
+    assert pair.mean_cosine == pytest.approx(float(plain), abs=1e-5)
+    assert (pair.shared_modules, pair.compared) == (1, 1)
+
+
+def test_the_order_is_named_where_it_matters() -> None:
+    key = next(iter(KEYS))
+    plain, turning = adapter("ink", {key: lora(LINEAR)}), adapter("pen", {key: oft(LINEAR)})
+    (sentence,) = order_advice([plain, turning], {"ink": "Ink", "pen": "Pen"})
+    assert sentence.startswith("Pen is OFT, which turns the weights, those that Ink changed included")
+    assert order_advice([turning, plain], {}) == ()
+    elsewhere = adapter("far", {list(KEYS)[2]: lora(LINEAR)})
+    assert order_advice([elsewhere, turning], {}) == ()
+
+
+def test_of_very_large_models_modules_spread_evenly_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.adapters.conflicts.MOST_NUMBERS", 1000)
+    keys = {("unet", f"down_blocks.0.attentions.{place}.proj_in"): LINEAR for place in range(10)}
+    targets = Targets(keys, {"layers_per_block": 1, "block_out_channels": (8, 8)}, "sd1")
+    one = adapter("a", {key: loha(LINEAR) for key in keys})
+    (pair,) = conflicts_of([one, adapter("b", {key: lora(LINEAR) for key in keys})], targets)
+    assert (pair.shared_modules, pair.compared) == (10, 4)
+    (thin,) = conflicts_of(
+        [adapter("a", {key: lora(LINEAR) for key in keys}), adapter("b", {key: lora(LINEAR) for key in keys})], targets
+    )
+    assert thin.compared == 10
 
 
 def test_an_adapter_that_changes_no_weight_has_no_opinion() -> None:
