@@ -53,6 +53,7 @@ class SpecError(StudioError):
         "size_out_of_range",
         "size_not_multiple",
         "count_out_of_range",
+        "comparison_out_of_range",
         "seed_out_of_range",
         "fraction_out_of_range",
         "sampler_unknown",
@@ -117,6 +118,7 @@ class MergeError(StudioError):
         "merge_families_differ",
         "merge_base_needed",
         "merge_method_unknown",
+        "merge_method_failed",
         "merge_option_out_of_range",
         "merge_rank_out_of_range",
         "merge_layout_cannot",
@@ -146,6 +148,7 @@ class ControlError(StudioError):
         "preprocessor_failed",
         "annotator_missing",
         "annotator_unusable",
+        "image_encoder_missing",
     )
 
 

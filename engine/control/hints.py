@@ -134,6 +134,11 @@ class HintFolder:
         with Image.open(self._assets.path(ref)) as opened:
             return pixels_of(opened, ground=None if preprocessor_id == "inpaint" else BLACK)
 
+    def picture(self, ref: str) -> Pixels:
+        """A kept picture that is no hint, uint8 (h, w, 3), its transparent parts on white."""
+        with Image.open(self._assets.path(ref)) as opened:
+            return pixels_of(opened, ground=WHITE)
+
     def _file(self, request: HintRequest) -> Path:
         return self._folder / f"{request.signature}.json"
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from engine.conditioning.adapter_tags import plain_number
 from engine.images.control_text import parse_control_unit, write_control_unit
-from engine.protocol.specs import ControlMode, ControlUnit, ResizeMode
+from engine.protocol.specs import ControlMode, ControlUnit, ResizeMode, UnitKind
 
 Name = TypeVar("Name", bound=str)
 # Our own pair: whole units, because A1111's text has no picture, no ramp and no rule for percentages.
@@ -31,6 +31,8 @@ _MODES: dict[ControlMode, str] = {
     "control": "ControlNet is more important",
     "guess": "Balanced",
 }
+# What A1111's extension calls the preprocessors of units that make no hint.
+_MODULES: dict[UnitKind, str] = {"ip_adapter": "ip-adapter-auto", "reference": "reference_only"}
 _THRESHOLDS = ("Threshold A", "Threshold B")
 
 
@@ -70,7 +72,10 @@ def read_controls(fields: Mapping[str, str]) -> list[FoundUnit]:
     """The units of parsed infotext: from our own pair where it can be read, else from A1111's."""
     own = _own(fields.get(OWN_KEY, ""))
     if own is not None:
-        return [FoundUnit(_label(number, unit.preprocessor, unit.model), unit) for number, unit in enumerate(own)]
+        return [
+            FoundUnit(_label(number, _MODULES.get(unit.kind, unit.preprocessor), unit.model), unit)
+            for number, unit in enumerate(own)
+        ]
     return list(_foreign(fields))
 
 
@@ -87,17 +92,23 @@ def _foreign(fields: Mapping[str, str]) -> Iterator[FoundUnit]:
     for number in numbers[:MOST_UNITS]:
         told = parse_control_unit(fields.get(f"ControlNet {number}", ""))
         text = told.get("Model", "").strip()
-        if not text or text.lower() == "none":
+        module = told.get("Module", "none").strip() or "none"
+        kind = _kind(module)
+        if kind == "reference":
+            text = ""
+        elif not text or text.lower() == "none":
             continue
         found = _HASH.search(text)
         model = text[: found.start()] if found else text
-        module = told.get("Module", "none").strip() or "none"
         exact = told.get("Pixel Perfect", "").strip().lower() == "true"
         size = _number(told.get("Processor Res", ""), -1.0)
+        thresholds = tuple(_number(told[name], -1.0) for name in _THRESHOLDS if name in told)
         unit = ControlUnit(
+            kind=kind,
             model=model[:300],
             image="",
-            preprocessor=module[:100],
+            preprocessor=module[:100] if kind == "controlnet" else "none",
+            fidelity=_fidelity(kind, thresholds),
             weight=_number(told.get("Weight", ""), 1.0),
             start=_number(told.get("Guidance Start", ""), 0.0),
             end=_number(told.get("Guidance End", ""), 1.0),
@@ -105,25 +116,38 @@ def _foreign(fields: Mapping[str, str]) -> Iterator[FoundUnit]:
             mode=_named(_MODES, told.get("Control Mode", ""), "balanced"),
             resolution=None if exact or not 0 < size < 1e6 else round(size),
         )
-        thresholds = tuple(_number(told[name], -1.0) for name in _THRESHOLDS if name in told)
         yield FoundUnit(_label(number, module, model), unit, found[1] if found else "", thresholds)
 
 
 def _text(unit: ControlUnit, hashes: Mapping[str, str]) -> str:
     digest = hashes.get(unit.model, "").lower()
+    numbers = [unit.fidelity] if unit.kind == "reference" else list(unit.parameters.values())
     fields = {
-        "Module": unit.preprocessor,
-        "Model": f"{unit.model} [{digest[:8]}]" if digest else unit.model,
+        "Module": _MODULES.get(unit.kind, unit.preprocessor),
+        "Model": "None" if unit.kind == "reference" else f"{unit.model} [{digest[:8]}]" if digest else unit.model,
         "Weight": plain_number(unit.weight),
         "Resize Mode": _RESIZE[unit.resize],
         "Processor Res": str(unit.resolution or -1),
-        **{name: plain_number(value) for name, value in zip(_THRESHOLDS, unit.parameters.values(), strict=False)},
+        **{name: plain_number(value) for name, value in zip(_THRESHOLDS, numbers, strict=False)},
         "Guidance Start": plain_number(unit.start),
         "Guidance End": plain_number(unit.end),
         "Pixel Perfect": str(unit.resolution is None),
         "Control Mode": _MODES[unit.mode],
     }
     return write_control_unit(fields)
+
+
+def _kind(module: str) -> UnitKind:
+    """The kind of unit that a preprocessor's name in A1111 tells."""
+    word = module.casefold()
+    if word.startswith("reference"):
+        return "reference"
+    return "ip_adapter" if word.startswith("ip-adapter") else "controlnet"
+
+
+def _fidelity(kind: UnitKind, thresholds: tuple[float, ...]) -> float:
+    told = thresholds[0] if kind == "reference" and thresholds else 0.5
+    return told if 0 <= told <= 1 else 0.5
 
 
 def _label(number: int, module: str, model: str) -> str:

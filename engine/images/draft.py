@@ -305,7 +305,10 @@ class _Restoration:
     def _control(self, found: FoundUnit) -> ControlUnit | None:
         """The unit under the library's ids; switched off where its picture is not here."""
         unit, label, find = found.unit, found.label, self.lookups.find_control
-        model = find(unit.model, found.model_hash.lower()) if find is not None else clean_text(unit.model)
+        if find is None or unit.kind == "reference":
+            model: str | None = clean_text(unit.model)
+        else:
+            model = find(unit.model, found.model_hash.lower())
         if model is None:
             self._tell("setting_unsupported", f"Not restored: {label}, which is not in the library.")
             return None
@@ -325,7 +328,7 @@ class _Restoration:
 
     def _preprocessing(self, found: FoundUnit) -> dict[str, Any]:
         unit, find = found.unit, self.lookups.find_preprocessor
-        if find is None:
+        if find is None or unit.kind != "controlnet":
             return {}
         known = find(unit.preprocessor)
         if known is None:

@@ -13,8 +13,9 @@ from engine.control.annotators import AnnotatorFiles
 from engine.control.preprocessors.base import Preprocessor
 from engine.control.preprocessors.table import preprocessor
 from engine.errors import ControlError, SpecError
+from engine.images.assets import AssetStore
 from engine.library.control_types import control_type
-from engine.library.controlnets import ControlEntry, ControlShelf, misfit
+from engine.library.controlnets import ControlShelf, misfit
 from engine.library.entries import ModelEntry
 from engine.protocol.notices import Notice
 from engine.protocol.specs import CONTROL_WEIGHT_RANGE, HINT_RESOLUTION_RANGE, ControlUnit, GenerationSpec
@@ -24,6 +25,8 @@ LONGEST_TO_SHORTEST = 20
 MOST_UNITS = 30
 ADVISED_UNITS = 3
 STRONG_TOGETHER = 1.5
+# A unit, what to call it, and its type.
+_Advised = tuple[ControlUnit, str, str]
 
 
 class ControlAdmission:
@@ -31,12 +34,20 @@ class ControlAdmission:
 
     Args:
         asset: from an asset reference to its file; raises NotFoundError.
+        reference: the picture of an IP-Adapter unit that has none (`[engine] reference_image`); "" where there is none.
     """
 
-    def __init__(self, shelf: ControlShelf, annotators: AnnotatorFiles, asset: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        shelf: ControlShelf,
+        annotators: AnnotatorFiles,
+        asset: Callable[[str], Path],
+        reference: Callable[[], str] = str,
+    ) -> None:
         self._shelf = shelf
         self._annotators = annotators
         self._asset = asset
+        self._reference = reference
 
     def admit(
         self, spec: GenerationSpec, model: ModelEntry, steps: int, notices: list[Notice]
@@ -51,14 +62,23 @@ class ControlAdmission:
                 "bad_request", f"There are {len(spec.controls)} ControlNet units.", f"Use at most {MOST_UNITS}."
             )
         done: list[ControlUnit] = []
-        entries: list[tuple[ControlUnit, ControlEntry]] = []
+        entries: list[_Advised] = []
         for number, unit in enumerate(spec.controls, start=1):
             if unit.muted:
                 done.append(unit)
                 continue
             _check_numbers(number, unit)
+            if unit.kind != "controlnet":
+                unit, named = self._by_picture(number, unit, model, notices)
+                done.append(unit)
+                entries.append((unit, *named))
+                continue
             self._check_picture(number, unit)
-            entry = self._shelf.find(unit.model)
+            if not unit.model.strip():
+                raise ControlError(
+                    "control_unknown", f"Unit {number} has no ControlNet.", "Choose one, or mute the unit."
+                )
+            entry = self._shelf.find(unit.model, unit.kind)
             wrong = misfit(entry.view, entry.facts, model)
             if wrong:
                 raise ControlError("control_mismatch", wrong, "Choose a ControlNet that was made for this model.")
@@ -67,9 +87,38 @@ class ControlAdmission:
             values = _checked(what, unit)
             unit = unit.model_copy(update={"model": entry.view.id, "preprocessor": what.id, "parameters": values})
             done.append(unit)
-            entries.append((unit, entry))
+            entries.append((unit, entry.view.title, entry.type))
         notices.extend(_advice(entries, steps))
         return tuple(done)
+
+    def _by_picture(
+        self, number: int, unit: ControlUnit, model: ModelEntry, notices: list[Notice]
+    ) -> tuple[ControlUnit, tuple[str, str]]:
+        """An IP-Adapter or reference unit, with a title and its type."""
+        unit = unit.model_copy(update={"preprocessor": "none", "parameters": {}, "mode": "balanced"})
+        if unit.kind == "ip_adapter" and not unit.image.strip():
+            unit = unit.model_copy(update={"image": self._reference()})
+        self._check_picture(number, unit)
+        if unit.kind == "ip_adapter" and not unit.model.strip():
+            fitting = self._shelf.ip_adapters(model)
+            if not fitting:
+                notices.append(
+                    Notice(
+                        code="control_advice",
+                        message=f"There is no IP-Adapter for {model.view.title}: the picture is used as a reference.",
+                        level="warning",
+                    )
+                )
+                return self._by_picture(number, unit.model_copy(update={"kind": "reference"}), model, notices)
+            unit = unit.model_copy(update={"model": fitting[0].id})
+        if unit.kind == "reference":
+            return unit.model_copy(update={"model": ""}), ("Reference", "reference")
+        entry = self._shelf.find(unit.model, unit.kind)
+        wrong = misfit(entry.view, entry.facts, model)
+        if wrong:
+            raise ControlError("control_mismatch", wrong, "Choose an IP-Adapter that was made for this model.")
+        self._shelf.encoder(entry)
+        return unit.model_copy(update={"model": entry.view.id}), (entry.view.title, entry.type)
 
     def _check_picture(self, number: int, unit: ControlUnit) -> None:
         if not unit.image.strip():
@@ -87,6 +136,24 @@ class ControlAdmission:
             )
 
 
+def kept_reference(assets: AssetStore, file: str) -> str:
+    """The picture of `[engine] reference_image` as an asset; "" where none is set.
+
+    Raises:
+        ControlError: `control_image_missing`, it cannot be read. SpecError: it is no picture.
+    """
+    if not file.strip():
+        return ""
+    try:
+        return assets.put(Path(file).expanduser().read_bytes()).ref
+    except OSError as error:
+        raise ControlError(
+            "control_image_missing",
+            "The picture of [engine] reference_image cannot be read.",
+            "Correct the path in config.toml, or send reference_image.",
+        ) from error
+
+
 def _check_numbers(number: int, unit: ControlUnit) -> None:
     low, high = CONTROL_WEIGHT_RANGE
     if not low <= unit.weight <= high:
@@ -95,7 +162,7 @@ def _check_numbers(number: int, unit: ControlUnit) -> None:
             f"The weight of ControlNet unit {number} must be from {low:g} to {high:g}, not {unit.weight:g}.",
             "0.3 to 1.0 suit most types.",
         )
-    for name, value in (("start", unit.start), ("end", unit.end)):
+    for name, value in (("start", unit.start), ("end", unit.end), ("fidelity", unit.fidelity)):
         if not 0.0 <= value <= 1.0:
             meant = f"Did you mean {value / 100:g}?" if 1.0 < value <= 100.0 else "Choose a fraction in that range."
             raise SpecError(
@@ -138,25 +205,25 @@ def _checked(what: Preprocessor, unit: ControlUnit) -> dict[str, float]:
     return what.values(unit.parameters)
 
 
-def _advice(entries: Sequence[tuple[ControlUnit, ControlEntry]], steps: int) -> list[Notice]:
+def _advice(entries: Sequence[_Advised], steps: int) -> list[Notice]:
     """What a person should know of the composition; nothing is changed."""
     said: list[str] = []
     if len(entries) > ADVISED_UNITS:
         said.append(f"{len(entries)} ControlNets work together; two or three are usually enough.")
-    counts = Counter(entry.type for _, entry in entries if entry.type)
+    counts = Counter(kind for _, _, kind in entries if kind)
     for kind, count in counts.items():
         if count > 1:
             title = control_type(kind).title
             said.append(f"{count} units are of the type {title}: different types complement each other better.")
-    together = sum(unit.weight for unit, _ in entries)
+    together = sum(unit.weight for unit, *_ in entries)
     if len(entries) > 1 and together > STRONG_TOGETHER:
         said.append(f"The weights add up to {together:g}: lower ones leave the prompt more freedom.")
-    for unit, entry in entries:
+    for unit, title, _ in entries:
         if unit.percent_rule == "step" and not any(
             place / steps >= unit.start and (place + 1) / steps <= unit.end for place in range(steps)
         ):
             said.append(
-                f"{entry.view.title} works from {unit.start:.0%} to {unit.end:.0%}, which holds none of the {steps} "
+                f"{title} works from {unit.start:.0%} to {unit.end:.0%}, which holds none of the {steps} "
                 "steps: it does nothing."
             )
     return [Notice(code="control_advice", message=message) for message in said]

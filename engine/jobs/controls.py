@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from engine.control.compose import ControlSet, Unit
+from engine.control.compose import ControlSet, Unit, WorkingUnit
 from engine.control.fit import as_tensor, fitted
 from engine.control.network import ControlNetwork
 from engine.control.schedule import Window
 from engine.errors import ControlError
 from engine.jobs.hints import HintShop
+from engine.jobs.unit_kinds import PictureUnits
 from engine.library.controlnets import ControlEntry, ControlShelf, misfit
 from engine.library.entries import ModelEntry
 from engine.loading.controlnet import load_controlnet
@@ -42,7 +43,7 @@ class LentControls:
     """A picture's units with the leases of their networks."""
 
     controls: ControlSet = field(default_factory=ControlSet)
-    leases: list[Lease[ControlNetwork]] = field(default_factory=list)
+    leases: list[Lease[Any]] = field(default_factory=list)
 
     def close(self) -> None:
         """Give everything back."""
@@ -70,6 +71,7 @@ class ControlShop:
         self._hints = hints
         self._model = model
         self._embedded: ByteCache[torch.Tensor] = ByteCache(EMBEDDED_BYTES)
+        self._pictures = PictureUnits(pool, shelf, hints, self._embedded)
 
     def lend(self, spec: GenerationSpec, bundle: ModelBundle) -> LentControls:
         """The units of a resolved spec that do something, for the model of `bundle`.
@@ -85,7 +87,7 @@ class ControlShop:
         try:
             # All of them are looked at before the first is loaded.
             entries = [self._entry(unit, spec) for unit in wanted]
-            units = [self._unit(unit, entry, spec, bundle, lent) for unit, entry in zip(wanted, entries, strict=True)]
+            units = [self._made(unit, entry, spec, bundle, lent) for unit, entry in zip(wanted, entries, strict=True)]
         except BaseException:
             lent.close()
             raise
@@ -97,12 +99,31 @@ class ControlShop:
         """The embedded hints."""
         return self._embedded
 
-    def _entry(self, unit: ControlUnit, spec: GenerationSpec) -> ControlEntry:
-        entry = self._shelf.find(unit.model)
+    def _entry(self, unit: ControlUnit, spec: GenerationSpec) -> ControlEntry | None:
+        """The unit's file; None where it needs none."""
+        if unit.kind == "reference":
+            return None
+        entry = self._shelf.find(unit.model, unit.kind)
         wrong = misfit(entry.view, entry.facts, self._model(spec.model))
         if wrong:
             raise ControlError("control_mismatch", wrong, "Choose a ControlNet that was made for this model.")
         return entry
+
+    def _made(
+        self,
+        unit: ControlUnit,
+        entry: ControlEntry | None,
+        spec: GenerationSpec,
+        bundle: ModelBundle,
+        lent: LentControls,
+    ) -> WorkingUnit:
+        if entry is None:
+            return self._pictures.reference(unit, (spec.width or 0, spec.height or 0), bundle)
+        if unit.kind == "controlnet":
+            return self._unit(unit, entry, spec, bundle, lent)
+        made, lease = self._pictures.prompt(unit, entry, bundle)
+        lent.leases.append(lease)
+        return made
 
     def _unit(
         self, unit: ControlUnit, entry: ControlEntry, spec: GenerationSpec, bundle: ModelBundle, lent: LentControls
@@ -131,7 +152,7 @@ class ControlShop:
 
 
 def _load(key: ControlKey, entry: ControlEntry, bundle: ModelBundle) -> ControlNetwork:
-    config: dict[str, Any] = module_config(bundle.unet)
+    config: dict[str, Any] = module_config(bundle.parts.shape("unet"))
     module = load_controlnet(
         entry.path,
         config,

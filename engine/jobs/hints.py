@@ -98,6 +98,10 @@ class HintShop:
         """A kept hint."""
         return self._folder.pixels(ref, preprocessor(name).id)
 
+    def picture(self, ref: str) -> Pixels:
+        """A kept picture as it is, uint8 RGB, its transparent parts on white."""
+        return self._folder.picture(ref)
+
     def _lease(self, what: Preprocessor) -> Lease[Any]:
         guard_torchvision()
         paths = self._annotators.paths(what)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from engine.errors import ModelFileError
 from engine.library.headers import TensorInfo, read_header
+from engine.library.ip_adapters import IpAdapterFacts, ip_adapter_facts, is_ip_adapter
 from engine.library.pickles import read_pickle_names
+from engine.protocol.specs import UnitKind
 
 Tensors = Mapping[str, TensorInfo]
 # What the original ControlNets and all of diffusers' have; pickles do not tell shapes.
@@ -24,12 +26,19 @@ class ControlFacts:
         original: names as in the original code (`control_model.…`), else as in diffusers.
         text_width: of the text that it reads. width: of its first convolution.
         hint_channels: `conditioning_embedding_out_channels`: all but the first halve the hint.
+        prompt: what it is if it is an IP-Adapter; None for ControlNets.
     """
 
     original: bool = False
     text_width: int = 0
     width: int = 0
     hint_channels: tuple[int, ...] = USUAL_HINT_CHANNELS
+    prompt: IpAdapterFacts | None = None
+
+    @property
+    def kind(self) -> UnitKind:
+        """Of the units that it is for."""
+        return "controlnet" if self.prompt is None else "ip_adapter"
 
     @property
     def hint_scale(self) -> int:
@@ -70,6 +79,9 @@ def control_facts(path: Path) -> ControlFacts:
 
 def facts_of(tensors: Tensors) -> ControlFacts:
     """Shapes told by a file's header."""
+    if is_ip_adapter(tensors):
+        found = ip_adapter_facts(tensors)
+        return ControlFacts(text_width=found.text_width, prompt=found)
     original = not any(name.startswith("controlnet_cond_embedding.") for name in tensors)
     prefix = "control_model." if any(name.startswith("control_model.") for name in tensors) else ""
     if original:

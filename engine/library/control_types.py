@@ -49,6 +49,10 @@ CONTROL_TYPES: tuple[ControlType, ...] = (
         words=("seg", "segmentation"),
     ),
     ControlType(id="ip2p", title="Edit", use="Changes by instruction", low=0.5, high=1.0, words=("ip2p",)),
+    ControlType(
+        id="ip_adapter", title="IP-Adapter", use="A picture as a prompt: its style and content", low=0.3, high=0.7
+    ),
+    ControlType(id="reference", title="Reference", use="Looks at a picture while drawing", low=0.4, high=0.8),
 )  # fmt: skip
 OTHER = ControlType(id="", title="Other", use="A kind that its name does not tell", low=0.5, high=1.0, words=())
 

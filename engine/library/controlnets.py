@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from engine.errors import ControlError, ModelFileError, SpecError
 from engine.library.control_files import ControlFacts, control_facts
 from engine.library.control_types import control_type, type_of_name
 from engine.library.entries import ModelEntry
+from engine.library.ip_adapters import EncoderFolders
 from engine.library.library import Library
 from engine.library.names import nearest
 from engine.protocol.controls import ControlNetView
 from engine.protocol.library import FileView
+from engine.protocol.specs import UnitKind
 
 FAMILY_TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 
@@ -40,8 +43,11 @@ class ControlShelf:
         """All of them, by title; with a model, whether each fits it."""
         return [self._view(file, model) for file in self._library.files("controlnet")]
 
-    def find(self, name: str) -> ControlEntry:
-        """The ControlNet of that id, title, file name or hash.
+    def find(self, name: str, kind: UnitKind | None = None) -> ControlEntry:
+        """The ControlNet or IP-Adapter of that id, title, file name or hash.
+
+        Args:
+            kind: what it has to be; None takes either.
 
         Raises:
             ControlError: `control_unknown`, `control_unsupported`.
@@ -58,7 +64,26 @@ class ControlShelf:
         if view is None or view.problem:
             problem = view.problem if view is not None else f"{path.name} is gone."
             raise ControlError("control_unsupported", problem, "Choose another ControlNet.")
-        return ControlEntry(view, path, type_of(path, view.title), control_facts(path), _stamp(path))
+        facts, stamp = _facts(path, _stamp(path)), _stamp(path)
+        entry = ControlEntry(view, path, _type(facts, path, view.title), facts, stamp)
+        if kind is not None and facts.kind != kind:
+            raise _wrong_kind(entry, kind)
+        return entry
+
+    def ip_adapters(self, model: ModelEntry) -> list[ControlNetView]:
+        """Those that fit a model."""
+        return [view for view in self.views(model) if view.kind == "ip_adapter" and view.fits and not view.problem]
+
+    def encoder(self, entry: ControlEntry) -> Path:
+        """The folder of the image encoder that an IP-Adapter sees through.
+
+        Raises:
+            ControlError: `control_unsupported`, it is none; `image_encoder_missing`.
+        """
+        if entry.facts.prompt is None:
+            raise _wrong_kind(entry, "ip_adapter")
+        models = [folder.parent for folder in self._library.model_folders()]
+        return EncoderFolders(models).find(entry.path, entry.facts.prompt)
 
     def _hint(self, name: str, files: Mapping[str, FileView]) -> str:
         for adapter in self._library.files("adapter"):
@@ -70,16 +95,18 @@ class ControlShelf:
 
     def _view(self, file: FileView, model: ModelEntry | None) -> ControlNetView:
         path = self._library.path_of("controlnet", file.id)
-        kind = control_type(type_of(path, file.title))
-        problem, wrong = file.problem, ""
-        if model is not None and not problem:
+        facts, problem, wrong = ControlFacts(), file.problem, ""
+        if not problem:
             try:
-                wrong = misfit(file, control_facts(path), model)
+                facts = _facts(path, _stamp(path))
+                wrong = misfit(file, facts, model) if model is not None else ""
             except ModelFileError as error:
                 problem = error.message
+        kind = control_type(_type(facts, path, file.title))
         return ControlNetView(
             id=file.id,
             title=file.title,
+            kind=facts.kind,
             file=path.name,
             family=file.family,
             type=kind.id,
@@ -92,6 +119,24 @@ class ControlShelf:
             fits=None if model is None or problem else not wrong,
             misfit=wrong,
         )
+
+
+def _wrong_kind(entry: ControlEntry, kind: UnitKind) -> ControlError:
+    titles = {"controlnet": "a ControlNet", "ip_adapter": "an IP-Adapter", "reference": "a reference"}
+    return ControlError(
+        "control_unsupported",
+        f"{entry.view.title} is {titles[entry.facts.kind]}, and the unit is for {titles[kind]}.",
+        "Choose the other kind for the unit, or another file.",
+    )
+
+
+@lru_cache(maxsize=512)
+def _facts(path: Path, stamp: str) -> ControlFacts:
+    return control_facts(path)
+
+
+def _type(facts: ControlFacts, path: Path, title: str) -> str:
+    return "ip_adapter" if facts.prompt is not None else type_of(path, title)
 
 
 def type_of(path: Path, title: str) -> str:
@@ -110,6 +155,14 @@ def misfit(view: FileView, facts: ControlFacts, model: ModelEntry) -> str:
     wanted = unet.get("cross_attention_dim")
     if facts.text_width and isinstance(wanted, int) and facts.text_width != wanted:
         return f"{view.title} was made for another model: it reads text of width {facts.text_width}, {title} {wanted}."
+    if facts.prompt is not None:
+        layers = cross_attentions(unet)
+        if layers and facts.prompt.layers != layers:
+            return (
+                f"{view.title} was made for another model: it changes {facts.prompt.layers} attention layers, {title} "
+                f"has {layers}."
+            )
+        return ""
     channels = unet.get("block_out_channels") or (0,)
     if facts.width and channels[0] and facts.width != channels[0]:
         return f"{view.title} was made for another model: it is {facts.width} channels wide, {title} {channels[0]}."
@@ -121,6 +174,20 @@ def misfit(view: FileView, facts: ControlFacts, model: ModelEntry) -> str:
             f"picture, those of {title} {scale} times."
         )
     return ""
+
+
+def cross_attentions(unet: Mapping[str, Any]) -> int:
+    """How many times a UNet of that config looks at its text; 0 where the config does not tell."""
+    down, up = unet.get("down_block_types") or (), unet.get("up_block_types") or ()
+    count = len(down)
+    layers, depth = unet.get("layers_per_block", 2), unet.get("transformer_layers_per_block") or 1
+    layers = [layers] * count if isinstance(layers, int) else list(layers)
+    depth = [depth] * count if isinstance(depth, int) else list(depth)
+    if len(depth) != count or len(layers) != count or any(not isinstance(each, int) for each in depth):
+        return 0
+    total = sum(layers[place] * depth[place] for place, kind in enumerate(down) if "CrossAttn" in kind)
+    total += sum((layers[-1 - place] + 1) * depth[-1 - place] for place, kind in enumerate(up) if "CrossAttn" in kind)
+    return total + (depth[-1] if "CrossAttn" in (unet.get("mid_block_type") or "UNetMidBlock2DCrossAttn") else 0)
 
 
 def _config(model: ModelEntry, part: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from engine.library.adapters import adapter_identity, is_adapter
 from engine.library.control_files import control_problem
 from engine.library.headers import TensorInfo, read_header
 from engine.library.identity import Identity, common_dtype
+from engine.library.ip_adapters import ip_adapter_facts, ip_adapter_problem, is_ip_adapter
 from engine.library.pickles import read_pickle_names
 
 Tensors = Mapping[str, TensorInfo]
@@ -193,6 +194,18 @@ def _controlnet(tensors: Tensors, metadata: Metadata, file_name: str) -> Identit
     )
 
 
+def _ip_adapter(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:
+    facts, problem = ip_adapter_facts(tensors), ip_adapter_problem(tensors, file_name)
+    return Identity(
+        kind="controlnet",
+        family=facts.family,
+        dtype=common_dtype(tensors.values()),
+        text_width=facts.text_width,
+        problem=problem,
+        code="model_file_unsupported" if problem else "",
+    )
+
+
 def _is_vae(tensors: Tensors) -> bool:
     return any(
         f"{prefix}encoder.conv_in.weight" in tensors and f"{prefix}decoder.conv_in.weight" in tensors
@@ -260,7 +273,8 @@ def _problem(kind: str, sentence: str, tensors: Tensors) -> Identity:
 
 
 _KINDS: tuple[tuple[Callable[[Tensors], bool], Callable[[Tensors, Metadata, str], Identity]], ...] = (
-    (_named(("image_proj.", "ip_adapter.")), _says("an IP-Adapter, which Easel cannot use yet")),
+    (is_ip_adapter, _ip_adapter),
+    (_named(("image_proj.", "ip_adapter.")), _says("a part of an IP-Adapter; take the whole file")),
     (_named(("lllite_",)), _says("a ControlNet-LLLite, which Easel cannot use yet")),
     (lambda tensors: "lora_controlnet" in tensors, _controlnet),
     (is_adapter, adapter_identity),

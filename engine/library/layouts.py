@@ -23,6 +23,8 @@ _NAMES: dict[str, FileKind] = {
     "vae": "vae",
     "vae-approx": "unknown",
     "controlnet": "controlnet",
+    "ipadapter": "controlnet",
+    "ip-adapter": "controlnet",
     "embeddings": "embedding",
     "embedding": "embedding",
     "esrgan": "upscaler",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from engine.protocol.frozen import Frozen
+from engine.protocol.specs import UnitKind
 
 
 class ControlType(Frozen):
-    """A kind of ControlNet. `low` to `high` are the weights that suit it; `words` are how file names say it."""
+    """A kind of unit. `low` to `high` are the weights that suit it; `words` are how file names say it."""
 
     id: str
     title: str
@@ -22,9 +23,10 @@ class ControlType(Frozen):
 
 
 class ControlNetView(Frozen):
-    """A ControlNet file that can be chosen, or a sentence why it cannot (`problem`).
+    """A ControlNet or IP-Adapter that can be chosen, or a sentence why it cannot (`problem`).
 
     Attributes:
+        kind: of the units that it is for.
         id: unique and stable. family: "sd1", "sd2", "sdxl"; "" where the file does not tell.
         type: the id of its `ControlType`, "" where its name does not tell.
         weight, low, high: what a unit starts with, and the range that suits it.
@@ -35,6 +37,7 @@ class ControlNetView(Frozen):
 
     id: str
     title: str
+    kind: UnitKind = "controlnet"
     file: str = ""
     family: str = ""
     type: str = ""

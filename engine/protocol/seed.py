@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import SpecError
-from engine.protocol.specs import AdapterRef, GenerationSpec
+from engine.protocol.specs import AdapterRef, ControlUnit, GenerationSpec
 
 
 class _Seed(BaseModel):
@@ -76,14 +76,16 @@ class GenerationRequest(_Seed):
         """The same request as a `GenerationSpec` for one picture.
 
         Raises:
-            SpecError: `not_built_yet` for a reference picture.
+            SpecError: `fraction_out_of_range` for the strength of the reference picture.
         """
-        if self.ip_strength > 0:
+        if not 0.0 <= self.ip_strength <= 1.0:
             raise SpecError(
-                "not_built_yet",
-                "Reference pictures (ip_strength above 0) are not built yet.",
-                "Send ip_strength 0, or leave it out.",
+                "fraction_out_of_range",
+                f"ip_strength must be from 0.0 to 1.0, not {self.ip_strength:g}.",
+                "0.3 to 0.7 is usual; 0 uses no reference picture.",
             )
+        # Without a picture it is the server's own; without an IP-Adapter, admission takes a reference and says so.
+        reference = ControlUnit(kind="ip_adapter", image=self.reference_image or "", weight=self.ip_strength)
         return GenerationSpec(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
@@ -96,5 +98,6 @@ class GenerationRequest(_Seed):
             on_missing=self.on_missing,
             # The sizes of this request are the picture's own.
             upscale=1,
+            controls=(reference,) if self.ip_strength else (),
             adapters=tuple(AdapterRef(name=item.name, unet_weight=item.weight) for item in self.loras),
         )

@@ -38,6 +38,7 @@ ControlRamp = Literal["constant", "linear_in", "linear_out", "cosine"]
 ControlMode = Literal["balanced", "prompt", "control", "guess"]
 ResizeMode = Literal["stretch", "crop", "fill"]
 PercentRule = Literal["step", "sigma"]
+UnitKind = Literal["controlnet", "ip_adapter", "reference"]
 
 
 class AdapterRef(Frozen):
@@ -63,10 +64,13 @@ class AdapterRef(Frozen):
 
 
 class ControlUnit(Frozen):
-    """One ControlNet unit: a picture, how a hint is made of it, a network, and when and how strongly it works.
+    """One unit: a picture that guides, through what it does so, and when and how strongly it works.
 
     Attributes:
-        model: a ControlNet's id in the library; title, file name and hash are understood at admission.
+        kind: "controlnet" (a hint is made of the picture, a network follows it), "ip_adapter" (the picture is a prompt
+            beside the text), "reference" (the UNet looks at the picture while it draws; needs no file).
+        model: the id of a ControlNet or an IP-Adapter in the library; title, file name and hash are understood at
+            admission. An "ip_adapter" without one takes the first that fits; a "reference" has none.
         image: an asset reference, `asset:<sha256>`.
         preprocessor: an id of the preprocessor table; "none" takes the picture as the hint.
         parameters: the preprocessor's own numbers by name; those that are left out take their defaults.
@@ -81,11 +85,14 @@ class ControlUnit(Frozen):
             guess mode, for empty prompts).
         resolution: shorter side of the picture that the preprocessor sees, in pixels; None fits it to the result
             ("pixel perfect").
+        fidelity: of a "reference", 0.0–1.0: by how much the negative prompt's half goes without it, so that guidance
+            pulls towards it.
         muted: kept in the list, but not run.
     """
 
-    model: str
-    image: str
+    kind: UnitKind = "controlnet"
+    model: str = ""
+    image: str = ""
     preprocessor: str = "none"
     parameters: dict[str, float] = Field(default_factory=dict)
     weight: float = 1.0
@@ -96,6 +103,7 @@ class ControlUnit(Frozen):
     mode: ControlMode = "balanced"
     resolution: int | None = None
     percent_rule: PercentRule = "step"
+    fidelity: float = 0.5
     muted: bool = False
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from tests.support.running_studio import SMALL, RunningStudio
+from tests.support.tiny_adapters import write_tiny_lora
 
 
 def test_generate_answers_with_the_seeds_fields(studio: RunningStudio) -> None:
@@ -51,12 +52,27 @@ def test_what_cannot_be_made_is_told(studio: RunningStudio) -> None:
         assert answer.status_code == 422, answer.text
         return str(answer.json()["error"]["code"])
 
-    assert code(ip_strength=0.5) == "not_built_yet"
+    assert code(ip_strength=0.5) == "control_image_missing"
+    assert code(ip_strength=1.5) == "fraction_out_of_range"
     assert code(model="pony-xl-v6") == "model_unknown"
     assert code(loras=[{"name": "nobody", "weight": 0.5}]) in ("adapter_unknown", "not_built_yet")
     assert code(steps=0) == "steps_out_of_range"
     assert code(promt="y") == "bad_request"
     assert studio.http.post("/generate", json={}).json()["error"]["code"] == "bad_request"
+
+
+def test_the_metadata_names_what_was_applied_and_the_notices_what_was_skipped(studio: RunningStudio) -> None:
+    folder = studio.settings.models_dir
+    write_tiny_lora(folder / "loras" / "seed-ink.safetensors", folder / "checkpoints" / "tiny-sd1")
+    assert studio.http.get("/api/v1/adapters", params={"refresh": True}).status_code == 200
+    loras = [{"name": "gone", "weight": 0.5}, {"name": "seed-ink.safetensors", "weight": 0.6}]
+    asked = {"prompt": "x <lora:nobody:0.3>", "steps": 1, "loras": loras, "on_missing": "skip", **SMALL}
+    made = studio.http.post("/generate", json=asked).json()
+    assert made["metadata"]["loras"] == [{"name": "seed-ink", "weight": 0.6}]
+    skipped = [notice["message"] for notice in made["notices"] if notice["code"] == "adapter_skipped"]
+    assert len(skipped) == 2
+    assert "“gone” was skipped" in skipped[0]
+    assert "“nobody” was skipped" in skipped[1]
 
 
 def test_models_and_loras_have_the_seeds_fields(studio: RunningStudio) -> None:
