@@ -16,6 +16,7 @@ from PIL import Image
 from engine.errors import SpecError, StudioError
 from engine.extension_folder import place_of
 from engine.extension_kinds import added_kind
+from engine.extension_methods import AddedMethod, added_method
 from engine.images.added_reader import AddedReader
 from engine.jobs.extension_work import PostProcessor, PromptPass
 from engine.library.added_kinds import AddedKind
@@ -42,7 +43,7 @@ ENGINE_METHODS: tuple[EngineHostMethod, ...] = (
     EngineHostMethod("sampler", True, "A row of the sampler table."),
     EngineHostMethod("preprocessor", False, "A ControlNet preprocessor."),
     EngineHostMethod("adapter_kind", True, "A kind of adapter: detect, read, delta, nbytes."),
-    EngineHostMethod("merge_method", False, "A merge method: validate, merge_tensor."),
+    EngineHostMethod("merge_method", True, "A merge method: validate, merge."),
     EngineHostMethod("metadata_reader", True, "Read another program's picture metadata."),
     EngineHostMethod("setting", True, "The value of one of the extension's settings."),
 )
@@ -66,6 +67,7 @@ class EngineHost:
         self.samplers: list[Sampler] = []
         self.metadata_readers: list[AddedReader] = []
         self.adapter_kinds: list[AddedKind] = []
+        self.merge_methods: list[AddedMethod] = []
 
     @property
     def adds(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ class EngineHost:
             *(f"the sampler {row.title}" for row in self.samplers),
             *(f"pictures of {reader.dialect}" for reader in self.metadata_readers),
             *(f"adapters of the kind {kind.title}" for kind in self.adapter_kinds),
+            *(f"the merge method {method.view.title}" for method in self.merge_methods),
         )
 
     def prompt_pass(self, transform: Callable[[str, Mapping[str, Any]], str], *, order: int = 500) -> None:
@@ -141,9 +144,18 @@ class EngineHost:
         """
         self.adapter_kinds.append(added_kind(self.id, kind, self.adapter_kinds))
 
-    def merge_method(self, method: Any) -> NoReturn:
-        """Not yet: an object with the verbs `validate`, `merge_tensor`."""
-        raise _not_built_yet("merge_method")
+    def merge_method(self, method: Any) -> None:
+        """A way in which adapters become one, beside Easel's own in the Merge tab, in REST and on the command line.
+
+        Args:
+            method: an object with `view` (`engine.protocol.merge.MethodView`), `validate(recipe)` and
+                `merge(shares, options, random) -> Delta`, as `engine/merge/methods/base.py` has them; the files beside
+                it are examples. It holds no state: the same recipe makes the same file.
+
+        Raises:
+            SpecError: `extension_unusable`, something of it is missing or its id is taken.
+        """
+        self.merge_methods.append(added_method(self.id, method, self.merge_methods))
 
     def metadata_reader(self, dialect: str, read: Callable[[Mapping[str, str]], Any]) -> None:
         """Settings out of the pictures of another program.

@@ -23,6 +23,7 @@ from engine.protocol.specs import GenerationSpec
 from webui.api import (
     adapters,
     assets,
+    comparisons,
     controls,
     events,
     history,
@@ -58,6 +59,8 @@ _BODIES = (
     memory.ReleaseRequest,
     merge.MergeRequest,
     merge.MergePreviewRequest,
+    comparisons.AdapterComparison,
+    comparisons.MergeComparison,
     FileMetadata,
     history.Enlarge,
     history.ImageIds,
@@ -100,6 +103,7 @@ def create_app(context: WebContext) -> FastAPI:
         machine,
         memory,
         merge,
+        comparisons,
         seed,
         openapi,
     ):

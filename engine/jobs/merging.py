@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from engine.jobs.errands import ErrandStep
 from engine.jobs.running import Running
 from engine.merge.files import RecipeFiles
+from engine.merge.methods.base import MergeMethod
 from engine.merge.run import run
 from engine.protocol.merge import AnyRecipe
 from engine.store.store import Store
@@ -22,14 +23,21 @@ class MergeErrand:
     """The payload has `recipe`, `file` (the path to make) and `replace`; `report` comes to it at the end.
 
     Args:
-        files: what a recipe's names stand for now. made: called with the finished file.
+        files: what a recipe's names stand for now. methods: the merge methods there are. made: called with the file.
     """
 
     kind = "merge"
 
-    def __init__(self, store: Store, files: Callable[[AnyRecipe], RecipeFiles], made: Callable[[Path], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        files: Callable[[AnyRecipe], RecipeFiles],
+        methods: Callable[[], Mapping[str, MergeMethod]],
+        made: Callable[[Path], None],
+    ) -> None:
         self._store = store
         self._files = files
+        self._methods = methods
         self._made = made
 
     def run(self, running: Running) -> Iterator[ErrandStep]:
@@ -38,7 +46,7 @@ class MergeErrand:
         recipe = RECIPE.validate_python(payload["recipe"])
         out = Path(payload["file"])
         out.parent.mkdir(parents=True, exist_ok=True)
-        steps = run(recipe, self._files(recipe), out, replace=bool(payload["replace"]))
+        steps = run(recipe, self._files(recipe), out, replace=bool(payload["replace"]), methods=self._methods())
         try:
             for progress in steps:
                 if progress.report is not None:

@@ -130,7 +130,8 @@ class StreamWriter:
         self.parameters += tensor.numel()
 
     def finish(self) -> None:
-        """Write the header into its room."""
+        """Write the header into its room; the hash is known now."""
+        self._digest.hexdigest()
         table = {"__metadata__": self.metadata, **self._entries} if self.metadata else self._entries
         text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
         if len(text) > self._room:

@@ -42,21 +42,29 @@ class MergeList(Frozen):
 
 
 class SubmitMerge(Command[MergeView]):
-    """Check a recipe and queue it. `replace` overwrites a file of that name, otherwise it is refused."""
+    """Check a recipe and queue it. `replace` overwrites a file of that name, otherwise it is refused.
+
+    `usual_base` is the base where neither the recipe names one nor the files say what they are for.
+    """
 
     name = "submit_merge"
     recipe: AnyRecipe
     file_name: str
     replace: bool = False
+    usual_base: str | None = None
     request_id: str | None = None
 
 
 class PreviewMerge(Command[MergePreview]):
-    """What the recipe would make: sizes, errors, spectra, cosines. `modules`: how many to look at."""
+    """What the recipe would make: sizes, errors, spectra, cosines. `modules`: how many to look at.
+
+    A newer question of the same owner ends an older one, which is answered with what it has seen so far.
+    """
 
     name = "preview_merge"
     recipe: AnyRecipe
     modules: int = Field(default=24, ge=1, le=2000)
+    usual_base: str | None = None
 
 
 class GetMerge(Command[MergeView]):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.client.data_lock import DataLock
 from engine.control.annotators import AnnotatorFiles
@@ -41,6 +41,7 @@ from engine.protocol.controls import HintView
 from engine.protocol.events import FaultReported, LibraryChanged
 from engine.protocol.jobs import ErrorView
 from engine.server.answers.adapters import AdapterAnswers
+from engine.server.answers.comparisons import ComparisonAnswers
 from engine.server.answers.controls import ControlAnswers
 from engine.server.answers.engine import EngineAnswers
 from engine.server.answers.history import HistoryAnswers
@@ -56,6 +57,9 @@ from engine.server.gallery import Gallery
 from engine.server.state import StateMachine
 from engine.settings import ROOT, Settings
 from engine.store.store import open_store
+
+if TYPE_CHECKING:
+    from engine.merge.methods.base import MergeMethod
 
 log = logging.getLogger("easel.engine")
 
@@ -212,6 +216,7 @@ class Runtime:
         settings, publish = self.settings, self.events.publish
         controls = ControlAdmission(self.controls, self.annotators, self.assets.path)
         admission = Admission(self.library, self.styles, controls, self._tokens, self.extension_work)
+        self.admission = admission
         return Dispatch(
             [
                 JobAnswers(admission, self.queue, self.store).answers(),
@@ -230,7 +235,9 @@ class Runtime:
                     settings.starter_dir,
                     settings.state_dir / "bin",
                     self.library_changed,
+                    self.merge_methods,
                 ).answers(),
+                ComparisonAnswers(admission, self.queue, self.store, self.library).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
                 EngineAnswers(
                     self.state,
@@ -253,6 +260,13 @@ class Runtime:
 
     def _report(self, error: StudioError) -> None:
         self.events.publish(FaultReported(error=ErrorView(code=error.code, message=error.message, hint=error.hint)))
+
+    def merge_methods(self) -> Mapping[str, MergeMethod]:
+        """Easel's merge methods and those of extensions, by id. torch is imported at the first call."""
+        from engine.merge.methods.table import own_methods
+
+        added = (method for host in self.extensions.hosts for method in host.merge_methods)
+        return {**own_methods(), **{method.view.id: method for method in added}}
 
     def _tokens(self, prompt: str, model: str | None) -> TokenCount:
         if self._count_tokens is None:

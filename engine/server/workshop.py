@@ -11,6 +11,7 @@ from engine.control.hints import HintFolder
 from engine.errors import StudioError
 from engine.jobs.adapters import AdapterShop
 from engine.jobs.chores import Chores
+from engine.jobs.comparing import ComparisonErrand
 from engine.jobs.controls import ControlShop
 from engine.jobs.enlarging import EnlargeErrand, Enlarger
 from engine.jobs.finishing import Finisher
@@ -87,7 +88,11 @@ class Workshop:
             finisher=finisher,
             enlarger=enlarger,
             memory=runtime.memory,
-            errands=(EnlargeErrand(enlarger, finisher, self._picture_path), self._merge_errand()),
+            errands=(
+                EnlargeErrand(enlarger, finisher, self._picture_path),
+                self._merge_errand(),
+                self._comparison_errand(finisher),
+            ),
             chores=self._chores,
             previewer=Previewer(
                 settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
@@ -124,7 +129,11 @@ class Workshop:
             library.refresh()
             self._runtime.library_changed()
 
-        return MergeErrand(self._runtime.store, partial(files_of, library), made)
+        return MergeErrand(self._runtime.store, partial(files_of, library), self._runtime.merge_methods, made)
+
+    def _comparison_errand(self, finisher: Finisher) -> ComparisonErrand:
+        runtime = self._runtime
+        return ComparisonErrand(runtime.store, runtime.queue, runtime.admission, finisher, runtime.settings.outputs_dir)
 
     def _picture_path(self, image_id: str, owner: str) -> Path:
         return self._runtime.settings.outputs_dir / self._runtime.store.history.get(image_id, owner).name

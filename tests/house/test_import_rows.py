@@ -38,6 +38,7 @@ ROWS: dict[str, int] = {
     "engine.jobs": 5,
     "engine.host": 6,
     "engine.extension_kinds": 6,
+    "engine.extension_methods": 6,
     "engine.server": 6,
     "engine.__main__": 6,
     "engine.cli": 7,

@@ -32,11 +32,13 @@ router = APIRouter(prefix="/api/v1", tags=["merges"])
 
 class MergeRequest(Frozen):
     """A recipe, and the name of the file to be made (no folder, no suffix). `replace` overwrites a file of that name,
-    otherwise it is refused with `merge_name_taken`."""
+    otherwise it is refused with `merge_name_taken`. `usual_base`: the model to take as the base where neither the
+    recipe names one nor the files say what they are for."""
 
     recipe: AnyRecipe
     file_name: str
     replace: bool = False
+    usual_base: str | None = None
 
 
 class MergePreviewRequest(Frozen):
@@ -44,6 +46,7 @@ class MergePreviewRequest(Frozen):
 
     recipe: AnyRecipe
     modules: int = Field(default=24, ge=1, le=2000)
+    usual_base: str | None = None
 
 
 @router.post("/merges", status_code=202, responses={202: {"model": MergeView}}, openapi_extra=takes("MergeRequest"))
@@ -58,6 +61,7 @@ async def submit_merge(request: Request, request_id: Annotated[str | None, Query
         recipe=asked.recipe,
         file_name=asked.file_name,
         replace=asked.replace,
+        usual_base=asked.usual_base,
         request_id=request_id,
     )
     view = await web(request).call(command)
@@ -70,7 +74,10 @@ async def submit_merge(request: Request, request_id: Annotated[str | None, Query
 async def preview_merge(request: Request) -> Response:
     """What a recipe would make: sizes, errors, spectra, strength by block, how alike the inputs are."""
     asked = await read_model(request, MergePreviewRequest)
-    return await ask(request, PreviewMerge(owner=owner_of(request), recipe=asked.recipe, modules=asked.modules))
+    command = PreviewMerge(
+        owner=owner_of(request), recipe=asked.recipe, modules=asked.modules, usual_base=asked.usual_base
+    )
+    return await ask(request, command)
 
 
 @router.get("/merges/methods", responses={200: {"model": MethodList}})

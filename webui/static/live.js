@@ -171,5 +171,5 @@ function merge(known, fresh) {
 
 export const live = new Live();
 // Whether a job makes pictures; merges stand in the queue as well.
-export const paints = (job) => job.kind !== "merge";
+export const paints = (job) => !["merge", "comparison"].includes(job.kind);
 export const finished = (job) => FINISHED.includes(job.status);

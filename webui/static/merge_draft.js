@@ -178,7 +178,7 @@ class Draft extends EventTarget {
   recipe() {
     const { task, layout } = this;
     const metadata = this.written();
-    const base = this.base || this.assumedBase();
+    const base = this.base || null;
     const text_encoders = this.textEncoders;
     const target = { kind: this.kind, reduction: this.reduction(), layout, dtype: this.dtype || "float16", text_encoders };
     const options = { ...this.options };

@@ -10,6 +10,7 @@ import { bytes } from "./size.js";
 import { settled } from "./timing.js";
 
 const PAUSE = 700;
+const LOOKED_AT = ["merge", "resize"];
 
 export class MergePreview {
   constructor({ askForBase }) {
@@ -32,7 +33,8 @@ export class MergePreview {
     this.wanted = false;
     this.later.cancel();
     this.result = null;
-    this.element.hidden = draft.task === "edit";
+    // Of the others the report says it all.
+    this.element.hidden = !LOOKED_AT.includes(draft.task);
     this.state.textContent = "";
     this.content.replaceChildren(h("p", { class: "easel-hint", text: "How large the file will be, what it loses, where it acts and how alike the inputs are. Nothing is written." }));
     this.changed();

@@ -85,7 +85,7 @@ class MergeStudio extends HTMLElement {
 
   async run(replace = false) {
     await this.held(async () => {
-      const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace }, { quiet: true });
+      const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace, usual_base: draft.assumedBase() }, { quiet: true });
       runs.take(view);
       this.drawRuns();
       this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from engine.store.store import Store
 
 if TYPE_CHECKING:
     from engine.merge.files import RecipeFiles
+    from engine.merge.methods.base import MergeMethod
 
 RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
 _NAME = re.compile(r"[\w][\w .()+&,'-]{0,99}")
@@ -54,7 +56,7 @@ class MergeAnswers:
 
     Args:
         models: the folder with `loras/` and `checkpoints/`. starter: the starter's folder.
-        bin_folder: where undone results go.
+        bin_folder: where undone results go. methods: the merge methods there are, those of extensions included.
     """
 
     def __init__(
@@ -66,9 +68,13 @@ class MergeAnswers:
         starter: Path,
         bin_folder: Path,
         changed: Callable[[], None],
+        methods: Callable[[], Mapping[str, MergeMethod]],
     ) -> None:
         self._queue, self._store, self._library = queue, store, library
         self._models, self._starter, self._bin, self._changed = models, starter, bin_folder, changed
+        self._methods = methods
+        # Owner → their newest question for a preview.
+        self._previews: dict[str, object] = {}
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -92,7 +98,7 @@ class MergeAnswers:
                 f"{file.name} exists already.",
                 "Choose another name, or say that it may be replaced.",
             )
-        recipe = self._with_base(command.recipe)
+        recipe = self._with_base(command.recipe, command.usual_base)
         files_of(self._library, recipe)
         payload: dict[str, JsonValue] = {
             "recipe": recipe.model_dump(mode="json", by_alias=True),
@@ -133,20 +139,27 @@ class MergeAnswers:
 
     def methods(self, command: ListMergeMethods) -> MethodList:
         """The ways in which adapters can become one."""
-        from engine.merge.methods.table import own_methods
-
-        return MethodList(methods=tuple(method.view for method in own_methods().values()))
+        return MethodList(methods=tuple(method.view for method in self._methods().values()))
 
     def preview(self, command: PreviewMerge) -> MergePreview:
-        """What a recipe would make, from some of its modules. It reads its own files and touches no loaded model."""
-        from engine.merge.analysis import preview
+        """What a recipe would make, from some of its modules, on the caller's thread: it reads its own files and
+        touches no loaded model, so pictures go on meanwhile. A page that asks again gets the newer one only."""
+        from engine.merge.analysis import previewing
 
-        recipe = self._with_base(command.recipe)
+        recipe = self._with_base(command.recipe, command.usual_base)
         if not isinstance(recipe, MergeRecipe):
             raise SpecError(
                 "bad_request", f"There is nothing to look at before a {recipe.task}.", "Run it: its report says it all."
             )
-        return preview(recipe, files_of(self._library, recipe), modules=command.modules)
+        turn = self._previews[command.owner] = object()
+        seen = MergePreview(family="", modules=0, sampled=0, size_bytes=0, error=0.0)
+        steps = previewing(recipe, files_of(self._library, recipe), modules=command.modules, methods=self._methods())
+        with closing(steps):
+            for each in steps:
+                seen = each
+                if self._previews.get(command.owner) is not turn:
+                    break
+        return seen
 
     def edit(self, command: EditAdapter) -> FileView:
         """Change what an adapter's file says of itself; its data stays."""
@@ -187,8 +200,8 @@ class MergeAnswers:
         folder = any(self._library.find_model(model).path.is_dir() for model in models[:1])
         return self._models / "checkpoints" / (name if folder else f"{name}.safetensors")
 
-    def _with_base(self, recipe: AnyRecipe) -> AnyRecipe:
-        """The recipe with the default model as its base, where the files do not say for which family they are."""
+    def _with_base(self, recipe: AnyRecipe, usual: str | None) -> AnyRecipe:
+        """The recipe with the usual model as its base, where the files do not say for which family they are."""
         if recipe.task not in ("merge", "convert") or recipe.base is not None:
             return recipe
         names = [recipe.input] if recipe.task == "convert" else [each.name for each in recipe.inputs]
@@ -199,7 +212,7 @@ class MergeAnswers:
             return recipe.model_copy(update={"base": "starter"})
         if any(entry.view.family for entry in entries):
             return recipe
-        return recipe.model_copy(update={"base": self._library.default_model() or None})
+        return recipe.model_copy(update={"base": usual or self._library.default_model() or None})
 
     def _view(self, record: JobRecord) -> MergeView:
         payload = record.payload or {}
