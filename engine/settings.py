@@ -65,6 +65,9 @@ class MemorySettings(_Section):
     level: Literal["auto", "none", "balanced", "aggressive", "ultra"] = Field(
         default="auto", description="Memory level."
     )
+    cleanup_each_step: bool = Field(
+        default=False, description="Give memory back after every step too; slows everything down."
+    )
     idle_minutes: float = Field(
         default=10.0,
         ge=0,

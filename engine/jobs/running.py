@@ -53,6 +53,16 @@ class RunningPicture(Running):
     last_preview: float = 0.0
     last_snapshot: float = field(default_factory=time.monotonic)
 
+    def let_controls_go(self) -> None:
+        """Its ControlNets are done, before the picture is decoded."""
+        self.context.end_controls()
+        self.controls.close()
+
+    def close(self) -> None:
+        """Give back what was lent for it."""
+        self.lent.close()
+        self.controls.close()
+
     @property
     def weight(self) -> float:
         return class_weight(self.claim.job.priority)

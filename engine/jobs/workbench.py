@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from typing import Any
 
-from engine.jobs.adapters import AdapterShop, LentStack
-from engine.jobs.controls import ControlShop, LentControls
-from engine.library.entries import ModelEntry
+import torch
+
+from engine.errors import StudioError
+from engine.jobs.adapters import AdapterKey, AdapterShop, LentStack
+from engine.jobs.controls import ControlKey, ControlShop, LentControls
+from engine.library.entries import ModelEntry, VaeEntry
 from engine.library.library import Library
 from engine.memory.cache import ByteCache
+from engine.memory.levels import MemoryOptimizationConfig
+from engine.memory.optimizer import MemoryOptimizer
 from engine.memory.pool import ModelPool
+from engine.memory.steps import GenerationStep
 from engine.pipeline.model import EmbeddingCache, ModelBundle, open_model
+from engine.pipeline.parts import LeasedParts
 from engine.pipeline.patching import PatchedComponents
 from engine.protocol.specs import GenerationSpec
 
@@ -28,7 +38,10 @@ class Workbench:
         *,
         device: str,
         dtype: str,
+        optimizer: MemoryOptimizer,
+        resting: Callable[[], MemoryOptimizationConfig],
     ) -> None:
+        """`resting`: the memory level of a model that nobody has asked a picture of yet."""
         self._pool = pool
         self._library = library
         self._shop = shop
@@ -36,6 +49,7 @@ class Workbench:
         self._patched = PatchedComponents()
         self._device = device
         self._dtype = dtype
+        self._optimizer, self._resting = optimizer, resting
         self._bundle: ModelBundle | None = None
         self._key: tuple[str | None, str | None] | None = None
         self.embeddings = EmbeddingCache()
@@ -51,18 +65,64 @@ class Workbench:
         """Whether the open model is the one that `spec` needs."""
         return self._bundle is not None and self._key == (spec.model, spec.vae)
 
-    def open(self, spec: GenerationSpec) -> None:
-        """Lease the model that `spec` needs, and let go of the one before. Raises ModelFileError."""
+    @property
+    def staged(self) -> bool:
+        """Whether the open model's parts come and go with the stages."""
+        return self._bundle is not None and self._parts.config.staged_loading
+
+    @property
+    def pooled_bytes(self) -> int:
+        """What the pool holds where models compute."""
+        return self._pool.used_bytes
+
+    @property
+    def leased_bytes(self) -> int:
+        """What of it is in use."""
+        return sum(entry.nbytes for entry in self._pool.entries() if entry.leases)
+
+    def open(self, spec: GenerationSpec, config: MemoryOptimizationConfig | None = None) -> None:
+        """Lease the model that `spec` needs, and let go of the one before. Raises ModelFileError, OutOfMemoryError."""
         self.close()
         entry = self._library.find_model(spec.model)
         vae = self._library.find_vae(spec.vae) if spec.vae else None
-        self._bundle = open_model(self._pool, entry, vae, device=self._device, dtype=self._dtype, patched=self._patched)
+        self._bundle = self._opened(entry, vae, config or self._resting())
         self._bundle.find_embeddings = lambda: self._library.embeddings
         self._key = (spec.model, spec.vae)
 
-    def load_ahead(self, entry: ModelEntry) -> None:
+    def fit(self, config: MemoryOptimizationConfig) -> None:
+        """Another memory level for the open model, live. Raises ModelFileError, OutOfMemoryError."""
+        self._parts.change(config)
+
+    def enter(self, step: GenerationStep) -> None:
+        """A stage begins; with staged loading, what it does not need goes."""
+        self.bundle.enter(step)
+        if self.staged and step is GenerationStep.DECODE:
+            self._evict_lent()
+
+    def after_step(self) -> None:
+        """A step is done."""
+        if self._parts.config.cleanup_each_step:
+            self._optimizer.cleanup()
+
+    def expect(self, specs: Iterable[GenerationSpec]) -> None:
+        """Tell the pool which parts the waiting pictures need, so that it evicts others first."""
+        demand: Counter[Hashable] = Counter()
+        for model, count in Counter(spec.model for spec in specs).items():
+            try:
+                entry = self._library.find_model(model)
+            except StudioError:
+                # It is refused when its turn comes.
+                continue
+            parts = self._lending(entry, None, self._resting())
+            demand.update({parts.key(part): count for part in entry.family.parts})
+        self._pool.expect(dict(demand))
+
+    def load_ahead(self, entry: ModelEntry, *, pin: bool = False) -> None:
         """Bring all parts of a model into the pool, for whoever comes next. Raises ModelFileError, OutOfMemoryError."""
-        open_model(self._pool, entry, device=self._device, dtype=self._dtype, patched=self._patched).close()
+        config = replace(self._resting(), staged_loading=False, after_job="keep")
+        with self._opened(entry, None, config) as bundle:
+            for key in bundle.parts.keys if pin else ():
+                self._pool.pin(key)
 
     @property
     def embedded_hints(self) -> ByteCache[Any]:
@@ -84,7 +144,10 @@ class Workbench:
     def close(self) -> None:
         """Give the leases back."""
         if self._bundle is not None:
+            released = self._parts.config.after_job != "keep"
             self._bundle.close()
+            if released:
+                self._evict_lent()
         self._bundle = None
         self._key = None
 
@@ -96,3 +159,42 @@ class Workbench:
     def release_memory(self) -> None:
         """After a fault: drop what the traceback may still hold."""
         gc.collect()
+
+    def clean_up(self) -> None:
+        """Give everything back to the system that nobody holds; takes a tenth of a second."""
+        self._optimizer.cleanup()
+
+    @property
+    def _parts(self) -> LeasedParts:
+        parts = self.bundle.parts
+        assert isinstance(parts, LeasedParts)
+        return parts
+
+    def _opened(self, entry: ModelEntry, vae: VaeEntry | None, config: MemoryOptimizationConfig) -> ModelBundle:
+        return open_model(
+            self._pool,
+            entry,
+            vae,
+            device=self._device,
+            dtype=self._dtype,
+            patched=self._patched,
+            optimizer=self._optimizer,
+            config=config,
+        )
+
+    def _lending(self, entry: ModelEntry, vae: VaeEntry | None, config: MemoryOptimizationConfig) -> LeasedParts:
+        return LeasedParts(
+            self._pool,
+            entry,
+            vae,
+            device=torch.device(self._device),
+            dtype=getattr(torch, self._dtype),
+            patched=self._patched,
+            config=config,
+        )
+
+    def _evict_lent(self) -> None:
+        """What was read for one picture and is not in use any more: ControlNets, adapters."""
+        for entry in self._pool.entries():
+            if isinstance(entry.key, AdapterKey | ControlKey) and not entry.pinned:
+                self._pool.evict(entry.key)

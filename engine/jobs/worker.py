@@ -11,45 +11,49 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from PIL.Image import Image
 
-from engine.errors import GenerationError, OutOfMemoryError, StudioError
 from engine.jobs.board import Board
 from engine.jobs.chores import Chores
+from engine.jobs.company import Company
 from engine.jobs.controls import LentControls
 from engine.jobs.enlarging import Enlarger
-from engine.jobs.errands import Errand, RunningErrand
-from engine.jobs.faults import BACKOFF_SECONDS, MAX_TRIES, as_studio_error, is_transient
+from engine.jobs.errands import Errand
+from engine.jobs.extension_work import ExtensionWork
+from engine.jobs.faults import as_studio_error
 from engine.jobs.finishing import Finisher
+from engine.jobs.in_progress import InProgress
+from engine.jobs.levels import LevelKeeper
+from engine.jobs.mending import Mending
+from engine.jobs.peaks import PeakWatch
 from engine.jobs.previews import Previewer
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import Claim, JobQueue
+from engine.jobs.quiet import QuietTime
 from engine.jobs.recovery import resumed_notice
-from engine.jobs.rungs import Rungs
 from engine.jobs.running import RunningPicture
 from engine.jobs.schedule import Group
+from engine.jobs.sideline import ERRAND_ALLOWANCE, Sideline
 from engine.jobs.snapshots import SnapshotStore
 from engine.jobs.turns import Turns
 from engine.jobs.workbench import Workbench
 from engine.memory.desk import MemoryDesk
 from engine.memory.ladder import Stage
+from engine.memory.steps import GenerationStep
 from engine.metrics.registry import Metrics
 from engine.pipeline.decode import decode
 from engine.pipeline.denoise import Stopped, tick
 from engine.pipeline.encode import begin, resume
 from engine.protocol.events import Event, JobProgressed
-from engine.protocol.notices import Notice
-from engine.store.store import Store
 
 log = logging.getLogger("easel.worker")
 
 # A loaded file may take this long on a slow disk before the worker counts as hung.
 LOAD_ALLOWANCE = 900.0
-# One step of an errand: a large picture enlarged on a slow CPU, a module of a merge.
-ERRAND_ALLOWANCE = 600.0
 IDLE_WAIT = 1.0
 # One tile of a large picture on a busy CPU.
 ENLARGE_ALLOWANCE = 120.0
@@ -65,12 +69,16 @@ class Worker(threading.Thread):
         *,
         queue: JobQueue,
         board: Board,
-        store: Store,
         bench: Workbench,
+        pictures: InProgress,
         finisher: Finisher,
         enlarger: Enlarger,
         memory: MemoryDesk,
+        levels: LevelKeeper,
+        peaks: PeakWatch,
+        quiet: QuietTime,
         errands: Sequence[Errand],
+        extensions: ExtensionWork,
         chores: Chores,
         previewer: Previewer,
         snapshots: SnapshotStore,
@@ -82,20 +90,19 @@ class Worker(threading.Thread):
         snapshot_interval: float,
     ) -> None:
         super().__init__(name="easel-worker", daemon=True)
-        self._queue, self._board, self._store = queue, board, store
-        self._bench, self._finisher, self._previewer = bench, finisher, previewer
-        self._enlarger = enlarger
-        self._memory = memory
-        self._chores = chores
-        self._errands = {errand.kind: errand for errand in errands}
-        self._errand: RunningErrand | None = None
+        self._queue, self._board, self._bench, self._pictures = queue, board, bench, pictures
+        self._finisher, self._enlarger, self._previewer = finisher, enlarger, previewer
+        self._memory, self._levels, self._peaks, self._quiet = memory, levels, peaks, quiet
+        self._chores, self._extensions = chores, extensions
         self._snapshots, self._pulse, self._metrics = snapshots, pulse, metrics
         self._publish, self._warm = publish, warm
         self._max_batch, self._snapshot_interval = max_batch, snapshot_interval
-        self._pictures: list[RunningPicture] = []
-        self._turns = Turns()
-        self._rungs = Rungs()
-        self._tries: dict[str, int] = {}
+        self._turns, self._company = Turns(), Company()
+        self._mending = Mending(queue, bench, pictures, levels)
+        self._errands = Sideline(queue, errands, pulse, self._guard, self._progress)
+        # With staged loading the pictures in progress go through the stages together: from the first step on nobody
+        # joins them.
+        self._door_closed = False
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -110,21 +117,27 @@ class Worker(threading.Thread):
         while not self._stopping.is_set():
             self._pulse.beat()
             self._memory.attend()
-            self._drop_canceled()
+            self._pictures.drop_canceled()
+            self._follow_level()
             self._admit()
             with self._pulse.allow(ERRAND_ALLOWANCE):
                 busy = self._chores.serve()
             if self._pictures:
                 self._serve()
-            if self._errand is not None:
-                self._advance_errand(self._errand)
-            elif not self._pictures and not busy:
+            self._errands.advance()
+            if not self._pictures:
+                self._peaks.end()
+                self._door_closed = False
+            if self._pictures or busy or self._errands.busy:
+                self._quiet.ended()
+            else:
                 self._bench.rest()
+                with self._pulse.allow(LOAD_ALLOWANCE):
+                    self._quiet.look()
                 self._queue.wait(min(IDLE_WAIT, self._queue.next_retry() or IDLE_WAIT))
         for picture in self._pictures:
-            self._keep(picture)
-        if self._errand is not None:
-            self._errand.close()
+            self._pictures.keep(picture)
+        self._errands.close()
         self._bench.close()
 
     # --- taking work in --------------------------------------------------------------------------------------------
@@ -137,8 +150,9 @@ class Worker(threading.Thread):
             if len(self._pictures) >= self._max_batch:
                 return
             if claim.job.kind != "generate":
-                if self._errand is None and self._queue.claim(claim):
-                    self._begin_errand(claim)
+                if not self._errands.busy and self._queue.claim(claim):
+                    self._peaks.spoil()
+                    self._errands.begin(claim)
                 continue
             same_model = self._bench.holds(claim.job.spec)
             if self._pictures and not same_model:
@@ -146,17 +160,15 @@ class Worker(threading.Thread):
                 if time.time() - claim.job.created_at > SWITCH_PATIENCE:
                     return
                 continue
-            of_this_job = sum(1 for picture in self._pictures if picture.job_id == claim.job.id)
-            if of_this_job >= self._rungs.batch(claim.job.id, claim.job.spec.batch_size) or self._must_wait_alone(
-                claim
-            ):
-                continue
-            if self._queue.claim(claim):
+            if self._may_join(claim) and self._queue.claim(claim):
                 self._start(claim)
 
-    def _must_wait_alone(self, claim: Claim) -> bool:
-        """A job that failed in company is tried alone."""
-        return bool(self._pictures) and claim.job.id in self._tries
+    def _may_join(self, claim: Claim) -> bool:
+        """Whether a picture of the open model may begin beside those in progress."""
+        job = claim.job
+        if self._pictures and (self._mending.failed_before(job.id) or (self._door_closed and self._bench.staged)):
+            return False
+        return len(self._pictures.of_job(job.id)) < self._mending.batch(job.id, job.spec.batch_size)
 
     def _start(self, claim: Claim) -> None:
         """Encode a picture's prompts, or take up its snapshot, and put it among those in progress."""
@@ -165,14 +177,23 @@ class Worker(threading.Thread):
             self._metrics.queue_wait(max(0.0, job.started_at - job.created_at))
 
         def open_and_begin() -> None:
-            if not self._bench.holds(job.spec):
-                self._progress(job.id, job.owner, index, stage="loading", steps=job.spec.steps or 0)
-                with self._pulse.allow(LOAD_ALLOWANCE):
-                    self._bench.open(job.spec)
+            beside = len(self._pictures)
+            config = self._levels.begin(job.id, job.spec, beside)
+            with self._pulse.allow(LOAD_ALLOWANCE):
+                if self._bench.holds(job.spec):
+                    self._bench.fit(config)
+                else:
+                    self._progress(job.id, job.owner, index, stage="loading", steps=job.spec.steps or 0)
+                    self._bench.expect(waiting.job.spec for waiting in self._queue.waiting())
+                    self._bench.open(job.spec, config)
+            if not self._pictures.of_job(job.id):
                 self._memory.used(job.spec.model or "")
+            self._peaks.begin(job.id, self._levels.present, beside)
             self._progress(job.id, job.owner, index, stage="encoding", steps=job.spec.steps or 0)
-            with self._pulse.allow(60.0), self._metrics.stage("encode"):
-                self._pictures.append(self._begin(claim))
+            # With staged loading, whatever is loaded comes from here on.
+            with self._pulse.allow(LOAD_ALLOWANCE if self._bench.staged else 60.0), self._metrics.stage("encode"):
+                self._bench.enter(GenerationStep.ENCODE_PROMPT)
+                self._pictures.add(self._begin(claim))
 
         self._guard([claim], open_and_begin)
 
@@ -201,56 +222,30 @@ class Worker(threading.Thread):
             raise
         for notice in (*lent.notices, *context.notices):
             self._queue.notice(job.id, notice)
-        return RunningPicture(claim, context, lent, controls, alone=job.id in self._tries)
+        return RunningPicture(claim, context, lent, controls, alone=self._mending.failed_before(job.id))
 
-    # --- errands ---------------------------------------------------------------------------------------------------
+    def _follow_level(self) -> None:
+        """Another level was chosen while pictures are in progress: it holds from the next step on."""
+        if not (self._pictures and self._levels.chosen_anew):
+            return
+        self._peaks.spoil()
 
-    def _begin_errand(self, claim: Claim) -> None:
-        def begin_it() -> None:
-            errand = self._errands.get(claim.job.kind)
-            if errand is None:
-                raise GenerationError(
-                    "generation_failed", f"This Easel does not know jobs of kind {claim.job.kind}.", ""
-                )
-            self._errand = RunningErrand(claim, errand)
+        def change() -> None:
+            with self._pulse.allow(LOAD_ALLOWANCE):
+                self._bench.fit(self._levels.follow(picture.claim.job.spec for picture in self._pictures))
 
-        self._guard([claim], begin_it)
-
-    def _advance_errand(self, errand: RunningErrand) -> None:
-        """One step of it; whatever happens, it is let go of when it is over."""
-        running, over = errand.running, True
-        job_id, index = running.job_id, running.index
-
-        def step() -> None:
-            nonlocal over
-            with self._pulse.allow(ERRAND_ALLOWANCE):
-                done = errand.advance()
-            if done is None:
-                self._queue.saved(job_id, index)
-            else:
-                over = False
-                at = int(done.fraction * 100)
-                self._progress(job_id, running.owner, index, stage=done.stage, done=at, total=100)
-
-        if self._queue.is_canceled(job_id, index):
-            self._queue.dropped(job_id, index)
-        else:
-            self._guard([running.claim], step)
-        if over:
-            errand.close()
-            self._errand = None
+        self._guard([picture.claim for picture in self._pictures], change)
 
     # --- advancing -------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """One evaluation for one group; first what only waits to be decoded (again, after a fault)."""
-        painted = [picture for picture in self._pictures if picture.context.finished]
-        if painted:
+        painted, unpainted = self._pictures.painted, self._pictures.unpainted
+        # Staged, the UNet stays until the last one needs it no more.
+        if painted and not (unpainted and self._bench.staged):
             self._finish(painted[:1] if any(picture.alone for picture in painted) else painted)
             return
-        groups: dict[object, list[RunningPicture]] = {}
-        for picture in self._pictures:
-            groups.setdefault(picture.group_key, []).append(picture)
+        groups = self._company.groups(unpainted)
         chosen = self._turns.choose(
             [
                 Group(key, max(p.weight for p in members), min(p.claim.job.created_at for p in members))
@@ -261,14 +256,24 @@ class Worker(threading.Thread):
         self._advance(groups[chosen.key])
 
     def _advance(self, group: list[RunningPicture]) -> None:
-        began = time.perf_counter()
+        began, trial = time.perf_counter(), self._company.trial(group, self._pictures.unpainted)
+        hooks = self._extensions.step_hooks
+        self._door_closed = True
 
         def one_evaluation() -> None:
-            tick(self._bench.bundle, [picture.context for picture in group], should_stop=self._should_stop(group))
+            contexts = [picture.context for picture in group]
+            with self._pulse.allow(LOAD_ALLOWANCE) if self._bench.staged else nullcontext():
+                self._bench.enter(GenerationStep.DENOISE)
+            tick(self._bench.bundle, contexts, should_stop=self._should_stop(group), hooks=hooks)
+            self._bench.after_step()
 
         if not self._guard([picture.claim for picture in group], one_evaluation):
             return
         self._metrics.evaluation(len(group), time.perf_counter() - began)
+        self._company.told(trial, time.perf_counter() - began)
+        for notice in hooks.take_notices():
+            for picture in group:
+                self._queue.notice(picture.job_id, notice)
         finished: list[RunningPicture] = []
         for picture in group:
             context = picture.context
@@ -287,8 +292,8 @@ class Worker(threading.Thread):
                 continue
             self._previewer.show(picture, self._bench.bundle)
             if time.monotonic() - picture.last_snapshot >= self._snapshot_interval > 0:
-                self._keep(picture)
-        if finished:
+                self._pictures.keep(picture)
+        if finished and not self._bench.staged:
             self._finish(finished)
 
     def _should_stop(self, group: Sequence[RunningPicture]) -> Callable[[], bool]:
@@ -297,22 +302,6 @@ class Worker(threading.Thread):
             return self._stopping.is_set() or any(self._queue.is_canceled(p.job_id, p.index) for p in group)
 
         return asked
-
-    def _keep(self, picture: RunningPicture) -> None:
-        """Write a snapshot; a disk that refuses costs only the resume."""
-        picture.last_snapshot = time.monotonic()
-        try:
-            self._snapshots.write(picture.image_id, picture.context.snapshot().to_bytes())
-        except StudioError as error:
-            self._queue.notice(picture.job_id, Notice(code="setting_unsupported", message=str(error), level="warning"))
-        self._count(picture)
-
-    def _count(self, picture: RunningPicture) -> None:
-        """Store the evaluations that were really run."""
-        fresh = picture.context.evaluations_done - picture.counted
-        if fresh:
-            self._store.jobs.add_evaluations(picture.job_id, picture.index, fresh)
-            picture.counted += fresh
 
     # --- finishing -------------------------------------------------------------------------------------------------
 
@@ -323,13 +312,17 @@ class Worker(threading.Thread):
         decoded: list[Any] = []
 
         def decode_all() -> None:
-            with self._pulse.allow(300.0), self._metrics.stage("decode"):
+            with self._pulse.allow(LOAD_ALLOWANCE if self._bench.staged else 300.0), self._metrics.stage("decode"):
+                if self._bench.staged:
+                    for picture in pictures:
+                        picture.let_controls_go()
+                self._bench.enter(GenerationStep.DECODE)
                 decoded.extend(
                     decode(
                         self._bench.bundle,
                         [picture.context for picture in pictures],
                         should_stop=self._should_stop(pictures),
-                        tiled=next((True for picture in pictures if self._rungs.tiled(picture.job_id)), None),
+                        tiled=self._mending.tiled(pictures),
                     )
                 )
 
@@ -356,36 +349,21 @@ class Worker(threading.Thread):
             return self._enlarger.enlarge(image, spec.upscale or 1, spec.upscaler, look)
 
     def _save(self, picture: RunningPicture, image: Image) -> None:
-        self._count(picture)
+        self._pictures.count(picture)
         image = self._enlarged(picture, image)
         with self._metrics.stage("save"):
             view = self._finisher.save(picture, image)
-        self._let_go(picture)
+        self._pictures.let_go(picture)
         self._metrics.picture(view.seconds or 0.0, picture.context.steps)
         self._publish(
             JobProgressed(
                 owner=picture.owner, job_id=picture.job_id, progress=self._board.saved(picture.job_id, picture.index)
             )
         )
-        self._tries.pop(picture.job_id, None)
-        self._rungs.forget(picture.job_id)
+        self._mending.well(picture.job_id)
         self._queue.saved(picture.job_id, picture.index)
 
     # --- what can go wrong -----------------------------------------------------------------------------------------
-
-    def _drop_canceled(self) -> None:
-        for picture in list(self._pictures):
-            if self._queue.is_canceled(picture.job_id, picture.index):
-                self._count(picture)
-                self._let_go(picture)
-                self._snapshots.forget(picture.image_id)
-                self._queue.dropped(picture.job_id, picture.index)
-
-    def _let_go(self, picture: RunningPicture) -> None:
-        self._pictures.remove(picture)
-        picture.lent.close()
-        picture.controls.close()
-        self._previewer.forget(picture)
 
     def _guard(self, claims: Sequence[Claim], act: Callable[[], None], stage: Stage = "denoise") -> bool:
         """Run `act` for these pictures; a fault ends or delays their jobs, never the worker. True when it went well."""
@@ -395,49 +373,10 @@ class Worker(threading.Thread):
             return False
         except Exception as error:
             log.exception("a job failed")
-            self._fault(claims, as_studio_error(error), stage)
+            self._peaks.spoil()
+            self._mending.fault(claims, as_studio_error(error), stage)
             return False
         return True
-
-    def _fault(self, claims: Sequence[Claim], error: StudioError, stage: Stage) -> None:
-        together = [picture for picture in self._pictures if picture.claim in claims]
-        if len({picture.job_id for picture in together}) > 1:
-            # Whose fault it was shows when each goes on alone.
-            for picture in together:
-                picture.alone = True
-            return
-        for job_id in {claim.job.id for claim in claims}:
-            for picture in [p for p in self._pictures if p.job_id == job_id]:
-                # What is done is not done again.
-                self._keep(picture)
-                self._let_go(picture)
-            self._bench.release_memory()
-            if isinstance(error, OutOfMemoryError) and error.code == "out_of_memory":
-                self._step_down(job_id, stage, together)
-                continue
-            tries = self._tries.get(job_id, 0) + 1
-            self._tries[job_id] = tries
-            if is_transient(error) and tries < MAX_TRIES:
-                self._queue.notice(
-                    job_id, Notice(code="retried", message=f"{error.message} Trying again.", level="warning")
-                )
-                self._queue.retry(job_id, BACKOFF_SECONDS[tries - 1])
-            else:
-                self._tries.pop(job_id, None)
-                self._queue.fail(job_id, error)
-
-    def _step_down(self, job_id: str, stage: Stage, together: Sequence[RunningPicture]) -> None:
-        """After running out of memory: the job goes on from its last step with less, or ends with what would fit."""
-        step = self._rungs.climb(job_id, stage, max(1, len(together)))
-        self._bench.release_all()
-        self._memory.tell("out_of_memory", "Memory ran out; a job goes on with less.")
-        if step.error is not None:
-            self._rungs.forget(job_id)
-            self._queue.fail(job_id, step.error)
-            return
-        if step.notice is not None:
-            self._queue.notice(job_id, step.notice)
-        self._queue.retry(job_id, 0.0)
 
     def _progress(self, job_id: str, owner: str, index: int, **changes: Any) -> None:
         progress = self._board.picture(job_id, index, **changes)

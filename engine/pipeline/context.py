@@ -124,6 +124,7 @@ class GenerationContext:
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._control_sources: tuple[str, ...] = ()
         self._times: list[float] = self.scheduler.timesteps.tolist()
         self._entries: list[torch.Tensor] = list(self.scheduler.timesteps)
         accepted = inspect.signature(self.scheduler.step).parameters
@@ -173,7 +174,14 @@ class GenerationContext:
     def recipe(self) -> str:
         """What must be the same for a snapshot of it to go on."""
         sources = self.stack.sources if self.stack is not None else ()
-        return recipe_digest(self.spec, self.seed, self.model, (*sources, *self.controls.sources, *self.words))
+        return recipe_digest(
+            self.spec, self.seed, self.model, (*sources, *self._control_sources, *self.controls.sources, *self.words)
+        )
+
+    def end_controls(self) -> None:
+        """Let go of the networks of its units: no step is left for them. Snapshots are of the same recipe as before."""
+        self._control_sources = (*self._control_sources, *self.controls.sources)
+        self.controls = ControlSet()
 
     @property
     def key(self) -> ExecutionKey:

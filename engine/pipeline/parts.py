@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -46,6 +46,11 @@ class Parts(Protocol):
         nothing has changed then."""
         ...
 
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """What is held now, for the pool."""
+        ...
+
     def enter(self, step: GenerationStep) -> None:
         """A stage begins: what it does not need may go."""
         ...
@@ -87,6 +92,11 @@ class HeldParts:
     def carry(self, part: str, plan: PatchPlan) -> int:
         """See `Parts`."""
         return self._patched.move(part, self._modules[part], plan)
+
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """See `Parts`: no pool holds these."""
+        return ()
 
     def enter(self, step: GenerationStep) -> None:
         """See `Parts`: everything stays."""
@@ -187,6 +197,11 @@ class LeasedParts:
         wide = component_key(self._entry, part, self._wide(part), self._vae)
         storage = self._storage(part)
         return wide if storage is None else replace(wide, dtype=storage)
+
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """See `Parts`."""
+        return tuple(held.lease.key for held in self._held.values())
 
     def carry(self, part: str, plan: PatchPlan) -> int:
         """See `Parts`. Adapters are worked in before weights are rounded or begin to travel."""

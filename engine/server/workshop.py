@@ -16,12 +16,17 @@ from engine.jobs.controls import ControlShop
 from engine.jobs.enlarging import EnlargeErrand, Enlarger
 from engine.jobs.finishing import Finisher
 from engine.jobs.hints import HintShop
+from engine.jobs.in_progress import InProgress
+from engine.jobs.levels import LevelKeeper
 from engine.jobs.merging import MergeErrand
+from engine.jobs.peaks import PeakWatch
 from engine.jobs.previews import Previewer
+from engine.jobs.quiet import QuietTime
 from engine.jobs.workbench import Workbench
 from engine.jobs.worker import Worker
 from engine.memory.meter import ProcessMeter
 from engine.memory.offload import TorchMover
+from engine.memory.optimizer import MemoryOptimizer
 from engine.memory.pool import ModelPool
 from engine.protocol.commands import PreviewHint
 from engine.protocol.controls import HintView
@@ -54,7 +59,18 @@ class Workshop:
         runtime.state.device = device_in_words(torch, self._device)
         dtype = pick_dtype(torch, settings.engine.dtype, self._device)
         pool = ModelPool(on_change=runtime.memory.changed, mover=TorchMover(self._device))
-        runtime.memory.attach(pool, ProcessMeter(self._device), device=self._device, dtype=dtype)
+        meter = ProcessMeter(self._device)
+        runtime.memory.attach(pool, meter, device=self._device, dtype=dtype)
+        levels = LevelKeeper(
+            runtime.memory,
+            runtime.library,
+            device=self._device,
+            cleanup_each_step=settings.memory.cleanup_each_step,
+            notice=runtime.queue.notice,
+        )
+        optimizer = MemoryOptimizer(
+            resources=runtime.memory.resources(), meter=meter, device=self._device, compute=getattr(torch, dtype)
+        )
         hint_folder = HintFolder(settings.state_dir / "hints", runtime.assets)
         self._hints = HintShop(pool, hint_folder, runtime.annotators, self._device)
         self._chores = Chores(runtime.queue.wake)
@@ -65,6 +81,8 @@ class Workshop:
             ControlShop(pool, runtime.controls, self._hints, runtime.library.find_model),
             device=self._device,
             dtype=dtype,
+            optimizer=optimizer,
+            resting=lambda: levels.resting,
         )
         from engine.server.runtime import VERSION
 
@@ -80,23 +98,26 @@ class Workshop:
             extensions=runtime.extension_work,
         )
         enlarger = Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device)
+        previewer = Previewer(settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview)
         self.worker = Worker(
             queue=runtime.queue,
             board=runtime.board,
-            store=runtime.store,
             bench=self._bench,
+            pictures=InProgress(runtime.store, runtime.queue, runtime.snapshots, previewer),
             finisher=finisher,
             enlarger=enlarger,
             memory=runtime.memory,
+            levels=levels,
+            peaks=PeakWatch(runtime.memory, self._bench, meter, device=self._device),
+            quiet=QuietTime(runtime.memory, self._bench, runtime.library),
             errands=(
                 EnlargeErrand(enlarger, finisher, self._picture_path),
                 self._merge_errand(),
                 self._comparison_errand(finisher),
             ),
+            extensions=runtime.extension_work,
             chores=self._chores,
-            previewer=Previewer(
-                settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview
-            ),
+            previewer=previewer,
             snapshots=runtime.snapshots,
             pulse=runtime.pulse,
             metrics=runtime.metrics,
@@ -150,7 +171,19 @@ class Workshop:
             self._runtime.events.publish(
                 FaultReported(error=ErrorView(code=error.code, message=error.message, hint=error.hint))
             )
+        self._warm_pinned()
         state.move("ready", "Ready.")
+
+    def _warm_pinned(self) -> None:
+        """Models that were pinned are there again from the start; one that cannot be is told."""
+        for model in self._runtime.memory.pinned_models:
+            try:
+                entry = self._library.find_model(model)
+                self._runtime.state.move("warming", f"Loading {entry.view.title}, which is pinned.")
+                self._bench.load_ahead(entry, pin=True)
+            except StudioError as error:
+                log.warning("the pinned model %s could not be loaded: %s", model, error)
+                self._runtime.memory.tell("refused", f"{model} is pinned and could not be loaded: {error.message}")
 
 
 def pick_device(torch: Any, wanted: str) -> str:

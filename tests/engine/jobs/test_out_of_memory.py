@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.client.base import EngineClient
 from engine.jobs.rungs import Rungs
+from engine.memory.levels import OptimizationLevel
 from engine.protocol.commands import GetJob, GetStatus, SubmitJob
 from engine.protocol.jobs import FINISHED, JobView
 from engine.protocol.specs import GenerationSpec
@@ -78,7 +79,7 @@ def test_a_job_that_fits_nowhere_ends_with_one_sentence(tmp_path: Path) -> None:
 
 def test_each_climb_is_harder_and_the_ladder_ends() -> None:
     rungs = Rungs()
-    actions = [rungs.climb("a", "denoise", 4).action for _ in range(9)]
+    actions = [rungs.climb("a", "denoise", 4, OptimizationLevel.BALANCED).action for _ in range(14)]
     assert actions[0] == "release"
     assert "batch" in actions
     assert actions[-1] == "refuse"
