@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from engine.conditioning.adapter_tags import AdapterTag, cut_tags, read_tag
 from engine.errors import AdapterError, ModelFileError, SpecError
 from engine.library.adapter_entries import AdapterEntry
-from engine.library.defaults import hurried
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
 from engine.library.prompt_words import missing_words
+from engine.library.speeds import FEW
 from engine.protocol.library import ModelDefaults
 from engine.protocol.notices import Notice
 from engine.protocol.specs import ADAPTER_WEIGHT_RANGE, AdapterRef, GenerationSpec
@@ -21,6 +21,8 @@ MOST_ADAPTERS = 200
 BLOCK_COUNTS = {"sd1": (17, 26), "sd2": (17, 26), "sdxl": (12, 20)}
 FAMILY_TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3", "flux": "Flux"}
 SHOWN = 3
+# From here on an adapter for few steps would burn the picture.
+MANY_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Stack:
         """Tell what an adapter for few steps changed, or that the person's own values do not fit it."""
         quick = self.quick
         if quick.steps is None or quick.guidance is None:
+            self._wonder(spec, notices)
             return
         own_sampler = spec.sampler is not None or spec.schedule is not None
         taken = [] if own_sampler else [f"the sampler {quick.sampler}"]
@@ -74,6 +77,18 @@ class Stack:
                     level="warning",
                 )
             )
+
+    def _wonder(self, spec: GenerationSpec, notices: list[Notice]) -> None:
+        """Told where the build of an adapter is that of the ones for few steps, but nothing says which it is."""
+        for row, entry in zip(self.rows, self.entries, strict=True):
+            many = spec.steps is None or spec.steps > MANY_STEPS
+            if row.enabled and row.unet_weight > 0 and entry.facts.speed == FEW and many:
+                message = (
+                    f"{entry.view.title} is built like the adapters for few steps (LCM, TCD, Hyper-SD), but nothing "
+                    "says which it is. Where the picture looks burnt, try the sampler LCM, 4 to 8 steps and a guidance "
+                    "of 1 to 2."
+                )
+                notices.append(Notice(code="adapter_advice", message=message))
 
 
 @dataclass
@@ -189,9 +204,8 @@ class StackAdmission:
 
     def _quick(self, found: _Rows) -> tuple[ModelDefaults, str]:
         for row, entry in zip(found.rows, found.entries, strict=True):
-            if row.enabled and row.unet_weight > 0 and entry.facts.speed:
-                name = f"{entry.path.stem} {entry.view.title}"
-                return hurried(entry.facts.speed, name), entry.view.title
+            if row.enabled and row.unet_weight > 0 and entry.view.quick is not None:
+                return entry.view.quick, entry.view.title
         return ModelDefaults(), ""
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.library.catalogue import Catalogue
+from engine.library.defaults import hurried
 from engine.library.identity import AdapterFacts, Identity
 from engine.library.layouts import FoundFolder
 from engine.library.names import unique_ids
 from engine.library.previews import preview_beside
 from engine.library.scan import Found
 from engine.library.sidecars import Sidecar
+from engine.library.speeds import FEW, known_file
 from engine.protocol.adapters import AdapterView
-from engine.protocol.library import FileView
+from engine.protocol.library import FileView, ModelDefaults
 from engine.settings import CatalogueLora
 
 SHOWN_TAGS = 8
@@ -65,7 +67,8 @@ class AdapterEntry:
 
     def hashed(self, sha256: str, auto_v3: str) -> AdapterEntry:
         """The same with its hashes (64 hex each)."""
-        told = {"hash": sha256, "auto_v3": auto_v3[:AUTO_V3]}
+        quick = self.view.quick or _quick(self.path, self.facts, self.view.title, sha256)
+        told = {"hash": sha256, "auto_v3": auto_v3[:AUTO_V3], "quick": quick}
         return replace(self, view=self.view.model_copy(update=told), auto_v3=auto_v3)
 
 
@@ -96,9 +99,10 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         words, sure = listed.trigger_words, len(listed.trigger_words)
     elif side.trigger_words:
         words, sure = side.trigger_words, side.certain_words
+    title = _text(listed.name if listed else side.name or identity.title or found.path.stem)
     view = AdapterView(
         id=_text(adapter_id),
-        title=_text(listed.name if listed else side.name or identity.title or found.path.stem),
+        title=title,
         file=_text(inside),
         folder=_text(inside.rpartition("/")[0]),
         kind=facts.kind,
@@ -113,6 +117,7 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         default_weight=_weight(listed, side, facts),
         has_preview=bool(cover) or facts.has_cover,
         description=side.description or identity.description,
+        quick=_quick(found.path, facts, title, found.hash),
         problem=identity.problem,
         modified_at=found.mtime_ns / 1e9,
     )
@@ -128,6 +133,15 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         cover=found.path.parent / cover if cover else None,
         problem_code=identity.code,
     )
+
+
+def _quick(path: Path, facts: AdapterFacts, title: str, sha256: str) -> ModelDefaults | None:
+    """What a model needs while it is on, where it makes few steps possible; its name may tell how many."""
+    known, name = known_file(path, sha256)
+    speed = known or facts.speed
+    if not speed or speed == FEW:
+        return None
+    return hurried(speed, f"{path.stem} {title} {name}")
 
 
 def _inside(found: Found) -> str:

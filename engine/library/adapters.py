@@ -10,6 +10,7 @@ from engine.library.adapter_words import advised_weight, training_tags, trigger_
 from engine.library.added_kinds import added_ending
 from engine.library.headers import TensorInfo
 from engine.library.identity import AdapterFacts, Identity, common_dtype
+from engine.library.speeds import FEW, built_for_few_steps, speed_of
 
 _MARKS = (
     ".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "_lora.up.", "_lora.down.", ".lora.up.", ".lora.down.",
@@ -31,14 +32,6 @@ _PREFIXES = (
 COVER_KEYS = ("ssmd_cover_images", "modelspec.thumbnail")
 # Tensors whose second side is the width of what a layer reads.
 _INWARD = ("lora_down", "lora_A", ".down.", ".hada_w1_b")
-_SPEEDS = (
-    ("lcm", r"(?<![a-z])lcm(?![a-z])"),
-    ("tcd", r"(?<![a-z])tcd(?![a-z])"),
-    ("dmd2", r"(?<![a-z])dmd2?(?![a-z0-9])"),
-    ("lightning", r"lightning[ _-]*(?:lora|\d+[ _-]*steps?)|\d+[ _-]*steps?[ _-]*lightning|sdxl[ _-]*lightning"),
-    ("hyper", r"hyper[ _-]*(?:sd|sdxl|lora|\d+[ _-]*steps?)|(?:sd15|sdxl|sd)[ _-]*hyper"),
-    ("turbo", r"turbo[ _-]*(?:lora|\d+[ _-]*steps?)|(?:sd|sdxl|xl)[ _-]*turbo"),
-)
 
 
 def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
@@ -57,6 +50,9 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
     kind, rank, modules = kind_and_rank(tensors)
     tags = training_tags(metadata)
     words, certain = trigger_words(metadata, tags)
+    speed = speed_of(metadata, file_name)
+    if not speed and built_for_few_steps(tensors, metadata, modules, rank):
+        speed = FEW
     facts = AdapterFacts(
         kind=kind,
         rank=rank,
@@ -67,7 +63,7 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
         text_width=text_width(tensors),
         has_cover=any(metadata.get(key) for key in COVER_KEYS),
         said_hash=_hash(metadata.get("sshs_model_hash", "")),
-        speed=speed_of(metadata, file_name),
+        speed=speed,
     )
     return Identity(
         kind="adapter",
@@ -87,19 +83,6 @@ def text_width(tensors: Mapping[str, TensorInfo]) -> int:
         if reads_text and any(mark in name for mark in _INWARD) and len(tensor.shape) >= 2:
             return tensor.shape[1]
     return 0
-
-
-def speed_of(metadata: Mapping[str, str], file_name: str) -> str:
-    """Whether it makes the model draw in few steps: "lcm", "tcd", "lightning", "hyper", "turbo", "dmd2", or "".
-
-    These adapters have the shapes of any other; their names (the file's, the trainer's, the title) are all that tells.
-    """
-    names = (file_name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", ""))
-    text = " ".join(names).lower()
-    for speed, pattern in _SPEEDS:
-        if re.search(pattern, text):
-            return speed
-    return ""
 
 
 def _family(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> str:

@@ -33,7 +33,8 @@ class AdapterFacts(Frozen):
         text_width: of the text that the changed UNet reads; 0 where the file does not tell.
         has_cover: there is a picture inside the metadata.
         said_hash: the AutoV3 that the metadata claims (`sshs_model_hash`), which A1111 believes; 64 hex or "".
-        speed: "lcm", "tcd", "lightning", "hyper", "turbo" or "dmd2" where it makes the model draw in few steps.
+        speed: "lcm", "tcd", "lightning", "hyper", "turbo" or "dmd2" where it makes the model draw in few steps; "few"
+            where only its build says so, and nobody knows which it is.
     """
 
     kind: AdapterKind = ""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +17,21 @@ from pydantic import JsonValue, ValidationError
 
 from engine.errors import ModelFileError
 from engine.library.added_kinds import added_mark
-from engine.library.folders import folder_size, identify_folder, is_model_folder
+from engine.library.folders import folder_size, identify_folder
 from engine.library.identify import identify_file
 from engine.library.identity import Identity
-from engine.library.index import FileIndex, Info
+from engine.library.index import FileIndex, Info, KnownRow
 from engine.library.layouts import FoundFolder
-from engine.library.previews import ENDINGS as PREVIEW_ENDINGS
 from engine.library.sidecars import ENDINGS as SIDECAR_ENDINGS
 from engine.library.sidecars import Sidecar, read_sidecar
+from engine.library.walk import Place, State, beside_of, walk
 from engine.protocol.library import FileKind
 
-SUFFIXES = frozenset({".safetensors", ".ckpt", ".pt", ".pth"})
-# In these folders a `.bin` is an embedding or an upscaler; elsewhere it is part of something.
-_BIN_KINDS = ("embedding", "upscaler")
 # What rules change in identification; rows of another version are read again.
-INFO_VERSION = 4
+INFO_VERSION = 5
 # Of these, however slow the disk is, so many are read at once.
 READ_AT_LEAST = 200
 NO_SIDECAR = Sidecar()
-# The longest ending first: `x.preview.png` shows `x`, not `x.preview`.
-_BESIDE = tuple(sorted((*SIDECAR_ENDINGS, *PREVIEW_ENDINGS), key=len, reverse=True))
 
 Row = tuple[str | Path, int, int, Info]
 
@@ -66,13 +60,14 @@ class Found:
         return self.root.kind if self.identity.kind == "unknown" else self.identity.kind
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a file or diffusers folder lies, and the names beside it that belong to it."""
+class _Told(BaseModel):
+    """The row of a file as `info_of` writes it."""
 
-    path: Path
-    root: FoundFolder
-    beside: tuple[str, ...] = ()
+    version: int
+    identity: Identity
+    auto_v3: str = ""
+    side_state: str = ""
+    side: Sidecar = NO_SIDECAR
 
 
 @dataclass(frozen=True)
@@ -92,22 +87,17 @@ def scan(roots: Iterable[FoundFolder], index: FileIndex, *, patience: float = fl
     known = index.all()
     result = Scan([], [])
     fresh: list[Row] = []
-    seen: set[str] = set()
     began, read = time.monotonic(), 0
-    for root in roots:
-        for place, real in _walk(root):
-            if real in seen:
+    for place in walk(roots):
+        item = _recall(place, known, fresh)
+        if item is None:
+            if place.root.kind == "adapter" and read >= READ_AT_LEAST and time.monotonic() - began > patience:
+                result.unread.append(place)
                 continue
-            seen.add(real)
-            item = _recall(place, known, fresh)
-            if item is None:
-                if root.kind == "adapter" and read >= READ_AT_LEAST and time.monotonic() - began > patience:
-                    result.unread.append(place)
-                    continue
-                item = _read(place, fresh)
-                read += 1
-            if item is not None:
-                result.found.append(item)
+            item = _read(place, fresh)
+            read += 1
+        if item is not None:
+            result.found.append(item)
     if fresh:
         index.put_many(fresh)
     return result
@@ -127,96 +117,33 @@ def look_at(path: Path, root: FoundFolder) -> Found:
     Raises:
         FileNotFoundError: it is not there.
     """
-    found = _read(Place(path, root, _beside_of(path)), [])
+    found = _read(Place(path, root, beside_of(path)), [])
     if found is None:
         raise FileNotFoundError(path)
     return found
 
 
-def _walk(root: FoundFolder) -> Iterator[tuple[Place, str]]:
-    """Model files and diffusers folders below `root`, each with its real path; links are followed, circles are not."""
-    if root.path.is_file() or is_model_folder(root.path):
-        yield Place(root.path, root, _beside_of(root.path)), os.path.realpath(root.path)
-        return
-    visited: set[str] = set()
-    for place, folders, files in os.walk(root.path, followlinks=True):
-        here = Path(place)
-        real = os.path.realpath(place)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _skip(name))
-        models = [name for name in folders if is_model_folder(here / name)]
-        folders[:] = [name for name in folders if name not in models]
-        for name in models:
-            yield Place(here / name, root), os.path.realpath(here / name)
-        belongings = _belongings(files)
-        links = _links(place)
-        for name in sorted(files):
-            stem, suffix = os.path.splitext(name)
-            suffix = suffix.lower()
-            if not name.startswith(".") and (suffix in SUFFIXES or (suffix == ".bin" and root.kind in _BIN_KINDS)):
-                # Resolving every part of ten thousand paths is the most of a scan: only links need it.
-                where = os.path.realpath(os.path.join(place, name)) if name in links else f"{real}{os.sep}{name}"
-                yield Place(here / name, root, belongings.get(stem.lower(), ())), where
-
-
-def _links(folder: str) -> set[str]:
-    """The names in a folder that are links."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_symlink()}
-    except OSError:
-        return set()
-
-
-def _belongings(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Side files and previews in a folder: the stem in small letters that they belong to → their names."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        small = name.lower()
-        if small.endswith(_BESIDE):
-            ending = next(ending for ending in _BESIDE if small.endswith(ending))
-            found[small.removesuffix(ending)].append(name)
-    return {stem: tuple(sorted(those)) for stem, those in found.items()}
-
-
-def _beside_of(path: Path) -> tuple[str, ...]:
-    """The belongings of one file."""
-    try:
-        names = os.listdir(path.parent) if path.is_file() else []
-    except OSError:
-        return ()
-    return _belongings(names).get(path.stem.lower(), ())
-
-
-def _skip(name: str) -> bool:
-    """Folders without models: configs beside a single file, and what preprocessors keep."""
-    return name.endswith(".config") or name == "annotators"
-
-
-def _recall(place: Place, known: Mapping[str, tuple[int, int, Info]], fresh: list[Row]) -> Found | None:
+def _recall(place: Place, known: Mapping[str, KnownRow], fresh: list[Row]) -> Found | None:
     """What the index knows of this very file; None where it is new, changed, or was read by older rules."""
     row = known.get(str(place.path))
-    if row is None or row[2].get("version") != _version() or row[:2] != state_of(place.path):
+    if row is None or (row.size, row.mtime_ns) != (place.state or state_of(place.path)):
         return None
-    size, mtime_ns, info = row
     try:
-        identity = Identity.model_validate(info["identity"])
-        side = None
-        if identity.kind == "adapter":
-            state = _side_state(place)
-            if info.get("side_state") == state:
-                side = Sidecar.model_validate(info["side"]) if state else NO_SIDECAR
-            else:
-                side = read_sidecar(place.path)
-                auto_v3 = str(info.get("auto_v3") or "")
-                fresh.append((place.path, size, mtime_ns, info_of(identity, auto_v3, side, state)))
-    except (ValidationError, KeyError):
+        told = _Told.model_validate_json(row.info)
+    except ValidationError:
         return None
-    hash_, auto_v3 = str(info.get("hash") or ""), str(info.get("auto_v3") or "")
-    return Found(place.path, place.root, size, mtime_ns, identity, hash_, auto_v3, place.beside, side)
+    if told.version != INFO_VERSION:
+        return None
+    identity, side = told.identity, None
+    if identity.kind == "adapter":
+        state = _side_state(place) if place.beside else ""
+        if told.side_state == state:
+            side = told.side
+        else:
+            side = read_sidecar(place.path)
+            info = info_of(identity, told.auto_v3, side, state)
+            fresh.append((place.path, row.size, row.mtime_ns, info))
+    return Found(place.path, place.root, row.size, row.mtime_ns, identity, row.hash, told.auto_v3, place.beside, side)
 
 
 def _read(place: Place, fresh: list[Row]) -> Found | None:
@@ -243,8 +170,8 @@ def _side_state(place: Place) -> str:
     return "|".join(parts)
 
 
-def state_of(path: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns; of a folder, of its weights and its newest config. None: it is gone."""
+def state_of(path: Path) -> State | None:
+    """A file's state; of a folder, that of its weights and its newest config. None: it is gone."""
     try:
         told = os.stat(path)
         if stat.S_ISREG(told.st_mode):

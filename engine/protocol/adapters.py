@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.protocol.frozen import Frozen
+from engine.protocol.library import ModelDefaults
 from engine.protocol.specs import AdapterRef
 
 AdapterKind = str
@@ -27,6 +28,8 @@ class AdapterView(Frozen):
         auto_v3: the first 12 hex of the SHA-256 of all after the header, which A1111 writes as "Lora hashes".
         trigger_words: what it answers to, in the order of the file. tags: its most frequent training tags.
         default_weight: from catalogue, sidecar or metadata; 1.0 where nobody says.
+        quick: sampler, schedule, steps and guidance that it needs, where it makes the model draw in few steps (LCM,
+            Lightning, Turbo, …); None for every other adapter.
         has_preview: whether `LocatePreview` finds a picture.
         modified_at: seconds since the epoch.
     """
@@ -45,6 +48,7 @@ class AdapterView(Frozen):
     trigger_words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     default_weight: float = 1.0
+    quick: ModelDefaults | None = None
     has_preview: bool = False
     description: str = ""
     problem: str = ""

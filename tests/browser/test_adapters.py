@@ -31,8 +31,9 @@ def library(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Studio:
     write_tiny_lora(folder / "pirate_hat.safetensors", model, seed=3, parts=("unet",), words={"pirate hat": 9})
     other = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "tiny-sdxl", cross_attention_dim=64)
     write_tiny_lora(folder / "for_sdxl.safetensors", other, seed=4, parts=("unet",), base="sdxl_base_v1-0")
+    write_tiny_lora(folder / "LCM_tiny.safetensors", model, seed=5, parts=("unet",), strength=0.01)
     deadline = time.monotonic() + PATIENCE / 1000
-    wanted = {*NAMES, "for_sdxl"}
+    wanted = {*NAMES, "for_sdxl", "LCM_tiny"}
     while not wanted <= {each["id"] for each in studio.get("/api/v1/adapters?refresh=true")["adapters"]}:
         assert time.monotonic() < deadline, "the adapters were not found"
         time.sleep(0.5)
@@ -221,6 +222,26 @@ def test_an_adapter_of_another_family_is_told_before_anything_runs(desk: Visit) 
     badge.click()
     assert "SDXL" in row(desk, "for_sdxl").locator(".easel-report").inner_text()
     desk.show("a4-family")
+
+
+def test_an_adapter_for_few_steps_sets_the_form_and_gives_it_back(desk: Visit) -> None:
+    write(desk, steps="25")
+    before = chosen(desk)
+    add(desk, "LCM_tiny")
+    desk.page.get_by_text("LCM_tiny makes a picture in few steps").wait_for()
+    desk.until(lambda: chosen(desk) == ("lcm", 6, 1.5))
+    desk.show("a11-few-steps")
+    row(desk, "LCM_tiny").get_by_role("switch").click()
+    desk.until(lambda: chosen(desk) == before)
+    row(desk, "LCM_tiny").get_by_role("switch").click()
+    desk.until(lambda: chosen(desk) == ("lcm", 6, 1.5))
+    desk.page.get_by_role("button", name="Undo").last.click()
+    desk.until(lambda: chosen(desk) == before)
+
+
+def chosen(visit: Visit) -> tuple[str, int, float]:
+    made = spec(visit)
+    return made["sampler"], made["steps"], made["guidance"]
 
 
 def test_a_picture_brings_its_stack_back(three: Visit) -> None:

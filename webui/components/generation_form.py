@@ -171,7 +171,8 @@ class GenerationForm:
         return await self._apply_recipe(recipe, request)
 
     async def remedy(self, data: Any, *rest: Any) -> Reply:
-        """After a failure: fewer steps, or the model's defaults; the page then generates again."""
+        """After a failure: fewer steps, or the model's defaults; the page then generates again. "take" only sets values
+        (`data["values"]`, fields of ModelDefaults), as an adapter for few steps wants them."""
         values, request = rest[:-1], rest[-1]
         form = self._form(values)
         owner = self._context.owner(request)
@@ -181,6 +182,9 @@ class GenerationForm:
             view = _find(models, form.get("model")) or _find(models, models.default)
             update = forms.form_from_defaults(view.defaults if view else ModelDefaults())
             update.pop("negative_prompt", None)
+        elif (data or {}).get("action") == "take":
+            taken = forms.form_from_defaults(_defaults_of((data or {}).get("values")))
+            return self._fill(taken, None, samplers, {})
         else:
             update = {"steps": forms.fewer_steps(form.get("steps"), samplers.samplers, form.get("sampler"))}
         reply = self._fill(update, None, samplers, {})
@@ -334,6 +338,13 @@ def _form_message(models: ModelList, view: ModelView | None) -> dict[str, Any]:
         "model": view.id if view else None,
         "family": view.family if view else "",
     }
+
+
+def _defaults_of(raw: Any) -> ModelDefaults:
+    try:
+        return ModelDefaults.model_validate(raw)
+    except ValueError as error:
+        raise SpecError("bad_request", "These values cannot be read.", "Reload the page and try again.") from error
 
 
 def _spec_of(data: Any) -> GenerationSpec:

@@ -17,6 +17,7 @@ import { applyScaling, showTab } from "./pictures.js";
 import "./queue.js";
 import { say } from "./say.js";
 import { stack } from "./stack.js";
+import "./quick.js";
 import "./stack_panel.js";
 import { cancelJob, stage } from "./stage.js";
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from engine.control.annotators import AnnotatorFiles
 from engine.errors import AdapterError, ModelFileError, SpecError, StudioError
@@ -37,6 +39,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lora(loras / "a" / "twin.safetensors", seed=1)
     write_lora(loras / "b" / "twin.safetensors", seed=2)
     write_lora(loras / "LCM_15.safetensors")
+    distilled = {f"lora_unet_m{place}.lora_down.weight": torch.zeros(64, 1) for place in range(278)}
+    save_file(distilled, loras / "nobody_says.safetensors")
     write_lora(loras / "xl.safetensors", width=2048)
     (loras / "broken.safetensors").write_bytes(b"not a model, but a text that is long enough")
     civitai = {"trainedWords": ["red coat", "blue coat"]}
@@ -212,6 +216,15 @@ def test_an_adapter_for_few_steps_switches_what_nobody_set(admit: Admit) -> None
     karras = admit("a cat", AdapterRef(name="LCM_15"), schedule="karras").spec
     assert (karras.schedule, karras.steps) == ("karras", 6)
     assert admit("a cat", AdapterRef(name="LCM_15", enabled=False)).spec.sampler != "lcm"
+
+
+def test_what_only_looks_like_an_adapter_for_few_steps_is_told_and_changes_nothing(admit: Admit) -> None:
+    plain = admit("a cat", model="tiny").spec
+    admitted = admit("a cat", AdapterRef(name="nobody_says"), model="tiny")
+    assert (admitted.spec.sampler, admitted.spec.steps) == (plain.sampler, plain.steps)
+    assert "nothing says which it is" in " ".join(told(admitted, "adapter_advice"))
+    quiet = admit("a cat", AdapterRef(name="nobody_says"), model="tiny", steps=6)
+    assert "nothing says" not in " ".join(told(quiet, "adapter_advice"))
 
 
 def test_the_catalogues_list_is_advice(admit: Admit) -> None:

@@ -19,6 +19,7 @@ from engine.errors import ModelFileError, NotFoundError, SpecError
 from engine.library import library as library_module
 from engine.library import scan as scan_module
 from engine.library.adapter_kinds import kind_and_rank
+from engine.library.adapters import adapter_identity
 from engine.library.headers import TensorInfo
 from engine.library.library import Library
 from engine.library.previews import CoverFolder
@@ -272,6 +273,63 @@ def test_adapters_for_few_steps_are_known_by_their_names(
 ) -> None:
     write_lora(loras / f"{name}.safetensors")
     assert open_library().adapters.find(name).facts.speed == speed
+
+
+@pytest.mark.parametrize(
+    ("metadata", "speed"),
+    [
+        ({"modelspec.title": "SDXL Lightning LoRA"}, "lightning"),
+        ({"modelspec.description": "A LoRA distilled for LCM sampling"}, "lcm"),
+        ({"modelspec.description": "An LCM-LoRA for SD 1.5"}, "lcm"),
+        ({"ss_training_comment": "Hyper-SD LoRA, extracted"}, "hyper"),
+        ({"modelspec.description": "A watercolour style. Works well with LCM and Turbo."}, ""),
+        ({"ss_sd_model_name": "sd_xl_turbo_1.0.safetensors"}, ""),
+    ],
+)
+def test_adapters_for_few_steps_are_known_by_what_their_trainers_wrote(
+    loras: Path, open_library: Open, metadata: dict[str, str], speed: str
+) -> None:
+    write_lora(loras / "x.safetensors", metadata=metadata)
+    assert open_library().adapters.find("x").facts.speed == speed
+
+
+def test_a_file_with_the_hubs_name_is_known_by_its_folder(loras: Path, open_library: Open) -> None:
+    folder = loras / "models--latent-consistency--lcm-lora-sdv1-5" / "snapshots" / "cf2f"
+    write_lora(folder / "pytorch_lora_weights.safetensors")
+    write_lora(loras / "lcm tests" / "ink.safetensors")
+    shelf = open_library().adapters
+    quick = shelf.find("pytorch_lora_weights").view.quick
+    assert quick is not None
+    assert (quick.sampler, quick.steps, quick.guidance) == ("lcm", 6, 1.5)
+    assert shelf.find("ink").view.quick is None, "a file with a name of its own is not judged by its folder"
+
+
+def test_published_files_are_known_by_their_hash_whatever_they_are_called(loras: Path, open_library: Open) -> None:
+    write_lora(loras / "fast.safetensors")
+    entry = open_library().adapters.find("fast")
+    assert entry.view.quick is None
+    hashed = entry.hashed("bf56cf2657efb15e465d81402ed481d1e11c4677e4bcce1bc11fe71ad8506b79", "0" * 64)
+    assert hashed.view.quick is not None
+    assert (hashed.view.quick.sampler, hashed.view.quick.steps) == ("euler", 4)
+
+
+@pytest.mark.parametrize(
+    ("modules", "rank", "prefix", "metadata", "few"),
+    [
+        (278, 64, "lora_unet_", {}, True),
+        (278, 64, "lora_unet_", {"ss_network_module": "networks.lora"}, False),
+        (278, 32, "lora_unet_", {}, False),
+        (192, 64, "lora_unet_", {}, False),
+        (278, 64, "lora_te_", {}, False),
+    ],
+)
+def test_the_build_of_distillation_scripts_is_noticed(
+    modules: int, rank: int, prefix: str, metadata: dict[str, str], few: bool
+) -> None:
+    tensors = {f"{prefix}m{place}.lora_down.weight": TensorInfo("F16", (rank, 320)) for place in range(modules)}
+    identity = adapter_identity(tensors, metadata, "x.safetensors")
+    assert identity.adapter is not None
+    assert identity.adapter.speed == ("few" if few else "")
 
 
 def test_shapes_tell_the_family_better_than_copied_metadata(loras: Path, open_library: Open) -> None:
