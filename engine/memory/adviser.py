@@ -61,7 +61,7 @@ class Adviser:
         defaults = entry.view.defaults
         guidance = spec.guidance if spec.guidance is not None else defaults.guidance
         controls = [unit for unit in spec.controls if not unit.muted]
-        paths = [self._library.path_of("controlnet", name) for name in {unit.model for unit in controls}]
+        paths = [self._library.path_of("controlnet", name) for name in {unit.model for unit in controls if unit.model}]
         adapters = {ref.name for ref in spec.adapters if ref.enabled}
         return Work(
             width=spec.width or defaults.width or 512,
