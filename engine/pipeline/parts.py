@@ -19,6 +19,9 @@ from engine.memory.pool import Lease, ModelPool
 from engine.memory.steps import GenerationStep
 from engine.pipeline.patching import PatchedComponents
 
+# Parameters of a network for which channels last pays on a CPU.
+LARGE = 100_000_000
+
 FP8 = "float8_e4m3fn"
 
 
@@ -352,10 +355,18 @@ def _weighs(part: str) -> bool:
 
 
 def ready(module: Any, *, channels_last: bool = True) -> Any:
-    """Set a module up for inference: no gradients, no dropout, channels last (faster from two rows up)."""
+    """Set a module up for inference: no gradients, no dropout, channels last where that is faster."""
     if isinstance(module, torch.nn.Module):
         module.requires_grad_(False)
         module.eval()
-        if channels_last:
+        if channels_last and _gains_by_channels_last(module):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
+
+
+def _gains_by_channels_last(module: torch.nn.Module) -> bool:
+    """Large networks do, from two rows up, and on a GPU all of them. On a CPU the group norms of a small one lose more
+    than its convolutions win: a step of the starter took 7 to 10 % longer, with ControlNets and without."""
+    weights = list(module.parameters())
+    on_cpu = bool(weights) and weights[0].device.type == "cpu"
+    return not on_cpu or sum(weight.numel() for weight in weights) >= LARGE

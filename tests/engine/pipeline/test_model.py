@@ -29,7 +29,7 @@ def test_a_bundle_makes_the_picture_of_the_folder(request, spec, family_id):
     pool = ModelPool(10**9)
     folder = request.getfixturevalue(f"{family_id}_pipe").folder
     with open_model(pool, entry_of(folder, family_id), device="cpu", dtype="float32") as bundle:
-        assert bundle.memory_format == torch.channels_last
+        assert bundle.memory_format == torch.contiguous_format, "a small one on a CPU"
         assert bundle.is_xl == (family_id == "sdxl")
         assert bundle.latent_scale == 4
         ours = picture(bundle, spec())

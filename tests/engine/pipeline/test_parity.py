@@ -201,7 +201,7 @@ def test_channels_last_changes_nothing_that_counts(pipe, sd1, spec):
 
     wanted = spec(sampler="dpmpp_2m", schedule="karras")
     last = bundle_of(pipe, pipe.folder)
-    last.parts.put("unet", ready(copy.deepcopy(sd1.unet)))
+    last.parts.put("unet", ready(copy.deepcopy(sd1.unet)).to(memory_format=torch.channels_last))
     assert last.memory_format == torch.channels_last
     assert sd1.memory_format == torch.contiguous_format
     assert_same(picture(last, wanted), theirs(pipe, wanted))
