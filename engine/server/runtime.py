@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from engine.images.assets import AssetStore
 from engine.images.disk import remove_leftovers
 from engine.jobs.admission import Admission
 from engine.jobs.board import Board
-from engine.jobs.control_admission import ControlAdmission
+from engine.jobs.control_admission import ControlAdmission, kept_reference
 from engine.jobs.extension_work import ExtensionWork
 from engine.jobs.faults import as_studio_error
 from engine.jobs.pulse import Pulse
@@ -161,6 +162,7 @@ class Runtime:
                 self.extension_work.settle(
                     (each for host in hosts for each in host.prompt_passes),
                     (each for host in hosts for each in host.post_processors),
+                    (each for host in hosts for each in host.step_hooks),
                 )
                 self.library.refresh()
                 self._follow_library()
@@ -214,7 +216,8 @@ class Runtime:
 
     def _answers(self) -> Dispatch:
         settings, publish = self.settings, self.events.publish
-        controls = ControlAdmission(self.controls, self.annotators, self.assets.path)
+        reference = partial(kept_reference, self.assets, settings.engine.reference_image)
+        controls = ControlAdmission(self.controls, self.annotators, self.assets.path, reference)
         admission = Admission(self.library, self.styles, controls, self._tokens, self.extension_work)
         self.admission = admission
         return Dispatch(
