@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.report import Report, Row
 
-PAIRS = 15
+PAIRS = 31
 STEPS = 20
-LARGE_PAIRS = 3
+LARGE_PAIRS = 5
 LARGE_STEPS = 2
 LARGE_SIDE = 512
 HINTS = 30
@@ -268,10 +268,14 @@ def _hint() -> list[Row]:
 
 
 def _ratio(mine: Callable[[], None], other: Callable[[], None]) -> float:
-    """The median of ratios of alternating runs."""
+    """The ratio of the medians of alternating runs; who begins alternates too, so that a drift counts for neither."""
     mine()
     other()
-    return statistics.median(_seconds(mine) / _seconds(other) for _ in range(PAIRS))
+    times: tuple[list[float], list[float]] = ([], [])
+    for pair in range(PAIRS):
+        for which in (0, 1) if pair % 2 else (1, 0):
+            times[which].append(_seconds((mine, other)[which]))
+    return statistics.median(times[0]) / statistics.median(times[1])
 
 
 def _seconds(act: Callable[[], Any]) -> float:
