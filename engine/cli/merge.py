@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from engine.errors import MergeError, ModelFileError, SpecError, StudioError
 from engine.library.entries import ModelEntry
 from engine.library.headers import read_header
-from engine.library.index import Info
+from engine.library.index import KnownRow
 from engine.library.layouts import FoundFolder
 from engine.library.library import Library
 from engine.library.models import FamilyConfigs, Naming, build_entry
@@ -28,7 +28,7 @@ _PATIENCE = 600.0
 class _PassingIndex:
     """An index for one look: a running studio may hold the real one, which has a single writer."""
 
-    def all(self) -> dict[str, tuple[int, int, Info]]:
+    def all(self) -> dict[str, KnownRow]:
         return {}
 
     def paths(self) -> list[str]:

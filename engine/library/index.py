@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
 
 Info = dict[str, JsonValue]
 
 
+class KnownRow(NamedTuple):
+    """A row as it is stored; `info` is the JSON text, which is cheaper to read at once into what it describes."""
+
+    size: int
+    mtime_ns: int
+    info: str
+    hash: str
+
+
 class FileIndex(Protocol):
     """Rows that hold for one path, size (bytes) and time of change (ns since the epoch)."""
 
-    def all(self) -> dict[str, tuple[int, int, Info]]:
-        """Every row: path → (size, mtime_ns, info with `hash`)."""
+    def all(self) -> dict[str, KnownRow]:
+        """Every row, by its path."""
         ...
 
     def paths(self) -> list[str]:

@@ -347,10 +347,11 @@ class Library:
 
     def _forget(self, present: list[Path]) -> None:
         """Drop rows of files that are gone; not those of a whole folder that is away, such as an unplugged drive."""
-        here = {str(path) for path in present}
+        gone = set(self._index.paths()).difference(str(path) for path in present)
         away = [root for root in map(Path, self._settings.paths.extra) if not root.expanduser().exists()]
-        kept = [path for path in self._index.paths() if any(Path(path).is_relative_to(root) for root in away)]
-        self._index.prune([*here, *kept])
+        if any(not any(Path(path).is_relative_to(root) for root in away) for path in gone):
+            kept = [path for path in gone if any(Path(path).is_relative_to(root) for root in away)]
+            self._index.prune([*present, *kept])
 
     def _hash_rest(self) -> None:
         if self._hashing is None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+_ENDINGS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
+
 
 def unique_ids(paths: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:
     """An id for each path: the name without suffix; where that is taken, with as much of its folders as is needed.
@@ -17,7 +19,8 @@ def unique_ids(paths: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:
     used = {name.casefold() for name in taken}
     result: list[str] = []
     for path in paths:
-        stem = path.name if path.is_dir() else path.stem
+        # A folder's name may have a dot in it; what ends as model files do is not looked at for that.
+        stem = path.stem if path.suffix.lower() in _ENDINGS or not path.is_dir() else path.name
         chosen = next(name for name in _candidates(path, stem) if name.casefold() not in used)
         used.add(chosen.casefold())
         result.append(chosen)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from engine.errors import ModelFileError
 from engine.library.added_kinds import added_mark
@@ -63,7 +63,7 @@ class Found:
 class _Told(BaseModel):
     """The row of a file as `info_of` writes it."""
 
-    version: int
+    version: JsonValue
     identity: Identity
     auto_v3: str = ""
     side_state: str = ""
@@ -84,12 +84,12 @@ def scan(roots: Iterable[FoundFolder], index: FileIndex, *, patience: float = fl
     Args:
         patience: seconds for reading new files (but 200 in any case); later ones are left unread, base models never.
     """
-    known = index.all()
+    known, version = index.all(), _version()
     result = Scan([], [])
     fresh: list[Row] = []
     began, read = time.monotonic(), 0
     for place in walk(roots):
-        item = _recall(place, known, fresh)
+        item = _recall(place, known, version, fresh)
         if item is None:
             if place.root.kind == "adapter" and read >= READ_AT_LEAST and time.monotonic() - began > patience:
                 result.unread.append(place)
@@ -123,7 +123,7 @@ def look_at(path: Path, root: FoundFolder) -> Found:
     return found
 
 
-def _recall(place: Place, known: Mapping[str, KnownRow], fresh: list[Row]) -> Found | None:
+def _recall(place: Place, known: Mapping[str, KnownRow], version: JsonValue, fresh: list[Row]) -> Found | None:
     """What the index knows of this very file; None where it is new, changed, or was read by older rules."""
     row = known.get(str(place.path))
     if row is None or (row.size, row.mtime_ns) != (place.state or state_of(place.path)):
@@ -132,7 +132,7 @@ def _recall(place: Place, known: Mapping[str, KnownRow], fresh: list[Row]) -> Fo
         told = _Told.model_validate_json(row.info)
     except ValidationError:
         return None
-    if told.version != INFO_VERSION:
+    if told.version != version:
         return None
     identity, side = told.identity, None
     if identity.kind == "adapter":

@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from engine.library.index import Info, KnownRow
 from engine.store.db import Db, Row
-
-Info = dict[str, JsonValue]
 
 _PUT = """
 INSERT INTO library_files (path, size, mtime_ns, info) VALUES (?, ?, ?, ?)
@@ -35,14 +34,14 @@ class LibraryIndex:
         )
         return None if row is None else _info(row)
 
-    def all(self) -> dict[str, tuple[int, int, Info]]:
-        """Every row at once, for a scan of thousands of files: path → (size, mtime_ns, info with `hash`)."""
-        rows = self._db.rows("SELECT * FROM library_files")
-        return {row["path"]: (row["size"], row["mtime_ns"], _info(row)) for row in rows}
+    def all(self) -> dict[str, KnownRow]:
+        """Every row at once, for a scan of thousands of files, by its path."""
+        rows = self._db.tuples("SELECT path, size, mtime_ns, info, hash FROM library_files")
+        return {path: KnownRow(*rest) for path, *rest in rows}
 
     def paths(self) -> list[str]:
         """The path of every row."""
-        return [row["path"] for row in self._db.rows("SELECT path FROM library_files")]
+        return [path for (path,) in self._db.tuples("SELECT path FROM library_files")]
 
     def put(self, path: str | Path, size: int, mtime_ns: int, info: Mapping[str, JsonValue]) -> None:
         """Store what was read of a file; a hash that is known of this very file stays."""

@@ -84,7 +84,7 @@ def test_ten_thousand_files(store: Store) -> None:
     store.library.put_many(rows)
     everything = store.library.all()
     assert len(everything) == 10_000
-    assert everything["/models/7.safetensors"] == (7, 7, {"n": 7, "hash": ""})
+    assert everything["/models/7.safetensors"] == (7, 7, '{"n": 7}', "")
     assert store.library.prune(path for path, *_ in rows[:9_990]) == 10
     assert store.library.get("/models/9995.safetensors", 9995, 9995) is None
     assert store.library.prune([]) == 9_990
