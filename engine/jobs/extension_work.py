@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from engine.pipeline.step_hooks import StepHook, StepHooks
 from engine.protocol.notices import Notice
 from engine.protocol.specs import GenerationSpec
 
@@ -44,18 +45,28 @@ class ExtensionWork:
     Args:
         guard: runs code of extensions.
         awaited: extensions will be loaded: prompts wait for `settle`, up to a minute.
+
+    Attributes:
+        step_hooks: what they do around each UNet call.
     """
 
     def __init__(self, guard: Guard, *, awaited: bool = False) -> None:
         self._guard = guard
         self._passes: list[PromptPass] = []
         self._processors: list[PostProcessor] = []
+        self.step_hooks = StepHooks(guard, ())
         self._settled = threading.Event()
         if not awaited:
             self._settled.set()
 
-    def settle(self, passes: Iterable[PromptPass], processors: Iterable[PostProcessor]) -> None:
+    def settle(
+        self,
+        passes: Iterable[PromptPass] = (),
+        processors: Iterable[PostProcessor] = (),
+        hooks: Iterable[StepHook] = (),
+    ) -> None:
         """These are all."""
+        self.step_hooks = StepHooks(self._guard, hooks)
         self._passes = sorted(passes, key=lambda each: each.order)
         self._processors = sorted(processors, key=lambda each: each.order)
         self._settled.set()

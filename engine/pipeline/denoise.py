@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from engine.pipeline.company import of_one_mind
 from engine.pipeline.context import GenerationContext, Rows
 from engine.pipeline.lengths import TextRows, join
 from engine.pipeline.model import ModelBundle
+from engine.pipeline.step_hooks import StepHooks
 from engine.pipeline.stop import Stopped, stopping_at
 
 __all__ = ["PINNED_ROWS", "Stopped", "tick"]
@@ -46,6 +47,7 @@ def tick(
     *,
     should_stop: Callable[[], bool] | None = None,
     pad_to: int | None = None,
+    hooks: StepHooks | None = None,
 ) -> None:
     """Advance every context by one evaluation, all of them in one UNet call.
 
@@ -57,6 +59,7 @@ def tick(
         should_stop: asked between the blocks of the UNet and of the ControlNets.
         pad_to: pin the call's shape to this many rows: fewer are filled up, more are served in several calls. None pins
             `repeatable` pictures to `PINNED_ROWS`, so that they are the same bit for bit whatever runs beside them.
+        hooks: what extensions do before and after the call.
 
     Raises:
         Stopped: nothing has changed; the same tick may be asked for again.
@@ -73,10 +76,16 @@ def tick(
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]
         call = _merged(asked, bundle)
+        seen = hooks.rows(contexts, asked, call.sample, call.timesteps) if hooks else None
+        if hooks and seen is not None:
+            seen = hooks.entering(seen)
+            call = replace(call, sample=seen.latents)
         points = [*bundle.stop_points, *(point for each in call.controls.nets for point in each.network.stop_points)]
         parts = [(rows.count, context.unet_plan) for rows, context in zip(asked, contexts, strict=True)]
         with stopping_at(points, should_stop), nullcontext() if alike else bundle.row_paths.beside(parts):
             answer = _evaluate(bundle, call) if pad_to is None else _evaluate_pinned(bundle, call, pad_to)
+        if hooks and seen is not None:
+            answer = hooks.leaving(seen, answer)
         fault: GenerationError | None = None
         place = 0
         for context, rows in zip(contexts, asked, strict=True):
