@@ -28,6 +28,8 @@ from engine.protocol.library import SamplerView, ScheduleView
 def register(host):
     host.prompt_pass(lambda prompt, values: prompt + ", " + str(host.setting("mood", "calm")), order=1)
     host.prompt_pass(grumble, order=2)
+    host.step_hook(after=brighter)
+    host.step_hook(before=stumble)
     host.image_post_processor(upside_down, order=1)
     host.image_post_processor(lambda image, spec: None, order=2)
     view = SamplerView(
@@ -39,6 +41,16 @@ def register(host):
 
 def grumble(prompt, values):
     raise RuntimeError("no " + values.get("word", "words"))
+
+def brighter(rows, answers):
+    for picture in rows.pictures:
+        answers[picture.rows] *= picture.spec.ext.get("mine", {}).get("strength", 1.0)
+    return answers
+
+def stumble(rows):
+    rows.latents.zero_()
+    if any("stumble" in picture.spec.ext.get("mine", {}) for picture in rows.pictures):
+        raise KeyError("rope")
 
 def upside_down(image, spec):
     return image.rotate(180).resize((image.width * 2, image.height))
@@ -96,6 +108,19 @@ def test_what_fails_is_told_and_the_job_goes_on(engine: Runtime) -> None:
     assert len(applied) == 2
 
 
+def test_a_step_hook_changes_the_pictures_that_ask_for_it(engine: Runtime) -> None:
+    plain, strong, again = (
+        picture(engine, make(engine, ext=ext)).tobytes() for ext in ({}, {"mine": {"strength": 1.5}}, {})
+    )
+    assert plain == again != strong
+
+
+def test_a_step_hook_that_fails_changes_nothing_and_is_told(engine: Runtime) -> None:
+    job = make(engine, ext={"mine": {"stumble": True}})
+    assert picture(engine, job).tobytes() == picture(engine, make(engine)).tobytes()
+    assert any("failed in a step" in notice.message and "rope" in notice.message for notice in job.notices)
+
+
 def test_the_finished_picture_is_changed_and_recorded_as_it_is(engine: Runtime) -> None:
     job = make(engine, sampler="mine")
     image = picture(engine, job)
@@ -120,7 +145,13 @@ def test_pictures_of_another_program_are_read(engine: Runtime) -> None:
 
 def test_the_card_says_all_of_it(engine: Runtime) -> None:
     (half,) = call(engine, ListEngineHalves()).halves
-    assert half.adds == ("a prompt pass", "a post-processor", "the sampler Mine", "pictures of Scribbler")
+    assert half.adds == (
+        "a prompt pass",
+        "a hook around each step",
+        "a post-processor",
+        "the sampler Mine",
+        "pictures of Scribbler",
+    )
 
 
 @pytest.mark.parametrize("taken", ["Euler", "k_euler", ""])
