@@ -7,12 +7,14 @@ counts when `register` has come back whole. A method that is not built yet says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from PIL import Image
 
+from engine.control.preprocessors.added import added_preprocessor
+from engine.control.preprocessors.base import Parameter, Preprocessor
 from engine.errors import SpecError, StudioError
 from engine.extension_folder import place_of
 from engine.extension_kinds import added_kind
@@ -41,7 +43,7 @@ ENGINE_METHODS: tuple[EngineHostMethod, ...] = (
     EngineHostMethod("step_hook", False, "Act before and after each UNet call."),
     EngineHostMethod("image_post_processor", True, "Change a picture before it is saved."),
     EngineHostMethod("sampler", True, "A row of the sampler table."),
-    EngineHostMethod("preprocessor", False, "A ControlNet preprocessor."),
+    EngineHostMethod("preprocessor", True, "A ControlNet preprocessor."),
     EngineHostMethod("adapter_kind", True, "A kind of adapter: detect, read, delta, nbytes."),
     EngineHostMethod("merge_method", True, "A merge method: validate, merge."),
     EngineHostMethod("metadata_reader", True, "Read another program's picture metadata."),
@@ -65,6 +67,7 @@ class EngineHost:
         self.prompt_passes: list[PromptPass] = []
         self.post_processors: list[PostProcessor] = []
         self.samplers: list[Sampler] = []
+        self.preprocessors: list[Preprocessor] = []
         self.metadata_readers: list[AddedReader] = []
         self.adapter_kinds: list[AddedKind] = []
         self.merge_methods: list[AddedMethod] = []
@@ -76,6 +79,7 @@ class EngineHost:
             *["a prompt pass"][: len(self.prompt_passes)],
             *["a post-processor"][: len(self.post_processors)],
             *(f"the sampler {row.title}" for row in self.samplers),
+            *(f"the preprocessor {row.title}" for row in self.preprocessors),
             *(f"pictures of {reader.dialect}" for reader in self.metadata_readers),
             *(f"adapters of the kind {kind.title}" for kind in self.adapter_kinds),
             *(f"the merge method {method.view.title}" for method in self.merge_methods),
@@ -127,9 +131,30 @@ class EngineHost:
             )
         )  # fmt: skip
 
-    def preprocessor(self, name: str, run: Callable[..., Any]) -> NoReturn:
-        """Not yet: `run(image, options) -> image`, a hint for a ControlNet unit."""
-        raise _not_built_yet("preprocessor")
+    def preprocessor(
+        self,
+        name: str,
+        run: Callable[[Image.Image, Mapping[str, float]], Image.Image],
+        *,
+        title: str = "",
+        types: Sequence[str] = (),
+        options: Sequence[Parameter] = (),
+        version: int = 1,
+    ) -> None:
+        """`run(image, options) -> image` (RGB) makes the hint of a ControlNet unit, in previews and in jobs.
+
+        Args:
+            name: unique; small letters, digits, hyphens, underscores.
+            types: the ControlNet types that it makes hints for, best first, such as "canny" or "depth".
+            options: `engine.control.preprocessors.base.Parameter`s: sliders, whose values `run` gets by name.
+            version: hints are kept; they are made anew when it grows.
+
+        Raises:
+            SpecError: `extension_unusable`.
+        """
+        self.preprocessors.append(
+            added_preprocessor(name, run, title=title, types=types, options=options, version=version, guard=guard)
+        )
 
     def adapter_kind(self, kind: Any) -> None:
         """Files of this kind are found, reported, stacked, compared and merged as Easel's own are.
