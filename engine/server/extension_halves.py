@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.control.preprocessors.table import set_added_preprocessors
 from engine.errors import ConfigError
 from engine.extension_folder import Manifest, extension_folders, read_manifest, register_function
 from engine.host import HOST_API, EngineHost, guard
@@ -49,6 +50,7 @@ class ExtensionHalves:
         told: list[EngineHalf] = []
         set_added_kinds(())
         set_added_samplers(())
+        set_added_preprocessors(())
         for folder, manifest in self._manifests():
             host = EngineHost(manifest.id, partial(self._values, manifest.id))
             reason, detail = guard(partial(_register, folder, manifest, host))
@@ -56,6 +58,9 @@ class ExtensionHalves:
             rows = tuple(row for each in (*hosts, host) for row in each.samplers)
             if not reason:
                 reason, detail = guard(partial(set_added_samplers, rows))
+            added = tuple(row for each in (*hosts, host) for row in each.preprocessors)
+            if not reason:
+                reason, detail = guard(partial(set_added_preprocessors, added))
             if reason:
                 log.warning("the engine half of %s does not work: %s (%s)", manifest.id, reason, detail)
                 told.append(EngineHalf(id=manifest.id, state="broken", reason=reason, detail=detail))

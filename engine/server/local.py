@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.protocol.commands import Command
 from engine.protocol.events import Event
 from engine.protocol.frozen import Frozen
 from engine.server.runtime import Runtime
-from engine.settings import Settings
+from engine.settings import ROOT, Settings
 
 Reply = TypeVar("Reply", bound=Frozen)
 
 
 class LocalEngineClient:
-    """The same engine as `python -m engine`, without a process boundary. `close()` stops it."""
+    """The same engine as `python -m engine`, without a process boundary. `close()` stops it.
 
-    def __init__(self, settings: Settings) -> None:
-        self._runtime = Runtime(settings)
+    Args:
+        extensions: the folder of extensions; None loads none.
+    """
+
+    def __init__(self, settings: Settings, *, extensions: Path | None = ROOT / "extensions") -> None:
+        self._runtime = Runtime(settings, extensions=extensions)
         self._runtime.start()
 
     async def call(self, command: Command[Reply]) -> Reply:

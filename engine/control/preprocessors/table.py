@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from engine.control.preprocessors import (
     canny,
@@ -23,7 +24,7 @@ from engine.control.preprocessors import (
     zoe,
 )
 from engine.control.preprocessors.base import Preprocessor
-from engine.errors import ControlError
+from engine.errors import ControlError, SpecError
 
 PREPROCESSORS: tuple[Preprocessor, ...] = (
     plain.NONE,
@@ -54,6 +55,32 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
     inpaint.INPAINT,
 )
 
+# Those of extensions; written once, before the first job (`set_added_preprocessors`).
+_added: list[Preprocessor] = []
+
+
+def preprocessors() -> tuple[Preprocessor, ...]:
+    """Easel's own, then those of extensions."""
+    return (*PREPROCESSORS, *_added)
+
+
+def set_added_preprocessors(rows: Sequence[Preprocessor]) -> None:
+    """The preprocessors of all extensions, in place of those before.
+
+    Raises:
+        SpecError: `extension_unusable`, a name is taken; nothing has changed then.
+    """
+    taken = {name for each in PREPROCESSORS for name in (each.id, *each.names)}
+    for row in rows:
+        if row.id in taken:
+            raise SpecError(
+                "extension_unusable",
+                f"There is a preprocessor of the name “{row.id}” already.",
+                "Its author has to choose another name.",
+            )
+        taken.add(row.id)
+    _added[:] = rows
+
 
 def preprocessor(name: str) -> Preprocessor:
     """The preprocessor of that id, or of a name that A1111 writes.
@@ -62,9 +89,9 @@ def preprocessor(name: str) -> Preprocessor:
         ControlError: `preprocessor_unknown`, with the nearest names.
     """
     wanted = name.strip().casefold()
-    for each in PREPROCESSORS:
+    for each in preprocessors():
         if wanted in (each.id, *each.names):
             return each
-    near = difflib.get_close_matches(wanted, [each.id for each in PREPROCESSORS], n=3, cutoff=0.4)
+    near = difflib.get_close_matches(wanted, [each.id for each in preprocessors()], n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else "See /api/v1/controlnets for all of them."
     raise ControlError("preprocessor_unknown", f"There is no preprocessor “{name[:100]}”.", hint)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from engine.control.annotators import AnnotatorFiles
 from engine.control.preprocessors.base import Preprocessor
-from engine.control.preprocessors.table import PREPROCESSORS
+from engine.control.preprocessors.table import preprocessors as all_preprocessors
 from engine.library.control_types import CONTROL_TYPES
 from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
@@ -40,7 +40,7 @@ class ControlAnswers:
     def list(self, command: ListControls) -> ControlCatalogue:
         """ControlNets, types, preprocessors."""
         model = self._library.find_model(command.model) if command.model is not None else None
-        preprocessors = tuple(_view(each, self._annotators.missing(each)) for each in PREPROCESSORS)
+        preprocessors = tuple(_view(each, self._annotators.missing(each)) for each in all_preprocessors())
         return ControlCatalogue(
             controlnets=tuple(_with_preprocessor(view, preprocessors) for view in self._shelf.views(model)),
             types=CONTROL_TYPES,
