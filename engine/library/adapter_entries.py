@@ -113,7 +113,7 @@ def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> Adapt
         hash=found.hash,
         auto_v3=found.auto_v3[:AUTO_V3],
         trigger_words=words,
-        tags=tuple(tag for tag, _ in facts.tags(SHOWN_TAGS)),
+        tags=facts.first_tags(SHOWN_TAGS),
         default_weight=_weight(listed, side, facts),
         has_preview=bool(cover) or facts.has_cover,
         description=side.description or identity.description,

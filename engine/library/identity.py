@@ -48,10 +48,15 @@ class AdapterFacts(Frozen):
     said_hash: str = ""
     speed: str = ""
 
-    def tags(self, most: int | None = None) -> list[tuple[str, int]]:
-        """The (first `most`) tags with their counts."""
-        lines = self.tag_lines.split("\n", most or -1)[:most] if self.tag_lines else []
+    def tags(self) -> list[tuple[str, int]]:
+        """The tags with their counts."""
+        lines = self.tag_lines.split("\n") if self.tag_lines else []
         return [(tag, int(count)) for tag, _, count in (line.partition("\t") for line in lines)]
+
+    def first_tags(self, most: int) -> tuple[str, ...]:
+        """The first `most` tags. Each start asks this of every adapter."""
+        lines = self.tag_lines.split("\n", most)[:most] if self.tag_lines else ()
+        return tuple([line.partition("\t")[0] for line in lines])
 
 
 class Identity(Frozen):

@@ -69,7 +69,7 @@ class Library:
         with self._scanning:
             before = self._shelf
             # Readers are not kept waiting while the disk is looked at.
-            with _no_collecting():
+            with _no_collecting(keep=before is None):
                 looked = scan(self._roots(), self._index, patience=PATIENCE)
                 with self._lock:
                     self._unread = looked.unread
@@ -401,13 +401,20 @@ class Library:
 
 
 @contextmanager
-def _no_collecting() -> Iterator[None]:
-    """No search for garbage while ten thousand entries are made that all stay: it takes a quarter of a start."""
+def _no_collecting(*, keep: bool) -> Iterator[None]:
+    """No search for garbage while ten thousand entries are made that all stay: it takes a quarter of a start.
+
+    Args:
+        keep: leave what there is out of every later search too. For the first look only, when no model is loaded that
+            might be among it.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if keep:
+            gc.freeze()
         if was_on:
             gc.enable()
 
