@@ -76,6 +76,7 @@ class AdapterDetails(Frozen):
         negative_prompt: what a sidecar advises.
         examples: prompts of the sidecars.
         modules: how many modules the file changes.
+        uses: in how many of the asker's pictures it was. usual_weight: the weight that it mostly had there.
     """
 
     view: AdapterView
@@ -84,6 +85,8 @@ class AdapterDetails(Frozen):
     negative_prompt: str = ""
     examples: tuple[str, ...] = ()
     modules: int = 0
+    uses: int = 0
+    usual_weight: float | None = None
 
 
 # --- match report --------------------------------------------------------------------------------------------------
@@ -133,12 +136,48 @@ class PairConflict(Frozen):
     blocks: tuple[tuple[str, float], ...] = ()
 
 
+class BlockImpact(Frozen):
+    """What an adapter does to one block: its share of the whole change (`energy`, 0…1), and how large the change is
+    beside the block's own weights (`strength`, ‖ΔW‖ / ‖W‖)."""
+
+    block: str
+    energy: float
+    strength: float
+
+
+class AdapterImpact(Frozen):
+    """What was measured of an adapter at weight 1, without painting.
+
+    Attributes:
+        modules: how many it changes; `measured` of them were looked at.
+        strength: ‖ΔW‖ / ‖W‖ over all of these. blocks: in the model's order.
+        rank, rank_in_use: of its thin modules, on average; in use are the directions that hold 99 % of the change. None
+            for kinds without a rank.
+        nbytes: in memory. read_seconds: reading the file. apply_seconds: making its changes once, on the CPU.
+        seconds: what measuring took.
+    """
+
+    id: str
+    modules: int
+    measured: int
+    strength: float
+    blocks: tuple[BlockImpact, ...] = ()
+    rank: float | None = None
+    rank_in_use: float | None = None
+    nbytes: int = 0
+    read_seconds: float = 0.0
+    apply_seconds: float = 0.0
+    seconds: float = 0.0
+
+
 class StackReport(Frozen):
-    """Reports in the order of the stack, conflicts of its pairs, and advice in plain sentences."""
+    """Reports in the order of the stack, conflicts of its pairs, and advice in plain sentences; `impacts` where they
+    were asked for, of those that can be used."""
 
     reports: tuple[AdapterReport, ...] = ()
     conflicts: tuple[PairConflict, ...] = ()
     advice: tuple[str, ...] = ()
+    impacts: tuple[AdapterImpact, ...] = ()
 
 
 # --- suggestions, completions, stacks ------------------------------------------------------------------------------

@@ -280,12 +280,14 @@ class LocatePreview(Command[ImageFile]):
 
 
 class CheckStack(Command[StackReport]):
-    """What of each adapter fits the model (None: the default), from headers only. `conflicts` reads weights too."""
+    """What of each adapter fits the model (None: the default), from headers only. `conflicts` reads weights too, and
+    `impact` measures how strongly each changes the model."""
 
     name = "check_stack"
     model: str | None = None
     adapters: tuple[AdapterRef, ...]
     conflicts: bool = False
+    impact: bool = False
 
 
 class SuggestAdapters(Command[SuggestionList]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from engine.conditioning.adapter_tags import cut_tags
@@ -85,9 +86,11 @@ class Gallery:
             scanning=shelf.scanning,
         )
 
-    def details(self, name: str) -> AdapterDetails:
+    def details(self, name: str, owner: str) -> AdapterDetails:
         """All of one adapter, also of one that cannot be used. Raises SpecError `adapter_unknown`."""
         entry = self._library.adapters.look_up(name)
+        past = self._store.adapters.past_use(owner, limit=PAST_USES)
+        weights = [round(use.weight, 2) for use in past if use.adapter == entry.view.id]
         metadata: dict[str, str] = {}
         if entry.path.suffix.lower() == ".safetensors":
             try:
@@ -103,6 +106,8 @@ class Gallery:
             negative_prompt=entry.negative,
             examples=entry.examples,
             modules=entry.facts.modules,
+            uses=len(weights),
+            usual_weight=Counter(weights).most_common(1)[0][0] if weights else None,
         )
 
     def preview(self, name: str) -> ImageFile:

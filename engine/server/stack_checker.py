@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 
 from engine.adapters.conflicts import advice, conflicts_of, order_advice
 from engine.adapters.file import Adapter, read_adapter
+from engine.adapters.impact import impact_of
 from engine.adapters.match import match
 from engine.adapters.modules import COMPONENTS, Targets, targets_of
 from engine.errors import AdapterError, MergeError, ModelFileError, SpecError, StudioError
@@ -18,7 +20,7 @@ from engine.library.library import Library
 from engine.loading.components import outline
 from engine.loading.loader import part_config
 from engine.merge.bases import opened_model
-from engine.protocol.adapters import AdapterReport, PairConflict, StackReport
+from engine.protocol.adapters import AdapterImpact, AdapterReport, PairConflict, StackReport
 from engine.protocol.commands import CheckStack
 from engine.protocol.notices import Notice
 from engine.protocol.specs import AdapterRef
@@ -26,6 +28,7 @@ from engine.protocol.specs import AdapterRef
 MODELS_KEPT = 4
 # Pairs grow with the square, and each adapter's weights are read.
 MOST_COMPARED = 12
+MOST_MEASURED = 4
 
 
 class StackChecker:
@@ -54,8 +57,30 @@ class StackChecker:
                 if row.enabled and report.usable
             ]
             conflicts = self._conflicts(fitting, model, targets, told)
+        impacts = self._impacts(reports, model, targets, told) if command.impact else ()
         titles = {report.id: report.title for report in reports}
-        return StackReport(reports=reports, conflicts=conflicts, advice=(*told, *advice(conflicts, titles)))
+        return StackReport(
+            reports=reports, conflicts=conflicts, advice=(*told, *advice(conflicts, titles)), impacts=impacts
+        )
+
+    def _impacts(
+        self, reports: tuple[AdapterReport, ...], model: ModelEntry, targets: Targets, told: list[str]
+    ) -> tuple[AdapterImpact, ...]:
+        usable = [report for report in reports if report.usable]
+        if len(usable) > MOST_MEASURED:
+            told.append(f"Only the first {MOST_MEASURED} adapters were measured.")
+        found: list[AdapterImpact] = []
+        for report in usable[:MOST_MEASURED]:
+            try:
+                entry = self._library.adapters.find(report.id)
+                began = time.perf_counter()
+                adapter = read_adapter(entry.path, targets, title=entry.view.title, adapter_id=entry.view.id)
+                seconds = time.perf_counter() - began
+                with opened_model(model, targets) as opened:
+                    found.append(impact_of(adapter, targets, opened.weight, read_seconds=seconds))
+            except (AdapterError, MergeError, ModelFileError, SpecError) as error:
+                told.append(str(error))
+        return tuple(found)
 
     def _report(self, row: AdapterRef, model: ModelEntry, targets: Targets, told: list[str]) -> AdapterReport:
         try:

@@ -411,6 +411,19 @@ def test_the_gallery_is_searched_filtered_and_looked_into(desk: Visit) -> None:
     drawer = page.locator("dialog.easel-drawer")
     assert "ss_network_module" in drawer.text_content()
     desk.show("a8-drawer")
+    drawer.get_by_role("button", name="Measure its weights").click()
+    drawer.get_by_text("changes the weights by").wait_for()
+    assert drawer.locator(".easel-impact-bars span").count() == 5
+    assert "of 4" in drawer.locator(".easel-impact").inner_text(), "the rank in use, out of 4"
+    known = len(desk.studio.jobs())
+    drawer.get_by_role("button", name="Try it on your prompt").click()
+    drawer.get_by_text("At weight 1 the colours move by").wait_for()
+    made = desk.studio.jobs()[: len(desk.studio.jobs()) - known][::-1]
+    assert [[each["unet_weight"] for each in job["spec"]["adapters"]] for job in made] == [[], [0.5], [1], [1]]
+    assert ["watercolour" in job["spec"]["prompt"] for job in made] == [False, False, False, True]
+    assert len({job["spec"]["seed"] for job in made}) == 1
+    drawer.evaluate("drawer => drawer.scrollTop = 330")
+    desk.show("a12-impact")
     page.keyboard.press("Escape")
     drawer.wait_for(state="hidden")
 

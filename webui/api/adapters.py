@@ -40,11 +40,13 @@ _AN_HOUR = {"Cache-Control": "private, max-age=3600"}
 
 
 class StackRequest(Frozen):
-    """A stack to be checked against a model; None is the default one. `conflicts` takes longer: it reads weights."""
+    """A stack to be checked against a model; None is the default one. `conflicts` takes longer: it reads weights. So
+    does `impact`, how strongly each changes the model."""
 
     model: str | None = None
     adapters: tuple[AdapterRef, ...]
     conflicts: bool = False
+    impact: bool = False
 
 
 class SuggestRequest(Frozen):
@@ -83,7 +85,13 @@ async def list_adapters(
 async def report(request: Request) -> Response:
     """What of each adapter fits the model, and where they disturb each other; nothing is drawn."""
     asked = await read_model(request, StackRequest)
-    command = CheckStack(owner=owner_of(request), model=asked.model, adapters=asked.adapters, conflicts=asked.conflicts)
+    command = CheckStack(
+        owner=owner_of(request),
+        model=asked.model,
+        adapters=asked.adapters,
+        conflicts=asked.conflicts,
+        impact=asked.impact,
+    )
     return await ask(request, command)
 
 

@@ -1,5 +1,6 @@
 // All that is known of one adapter, in a drawer at the side.
 
+import { impactPart } from "./adapter_impact.js";
 import { adapterPicture } from "./adapter_picture.js";
 import { api } from "./api.js";
 import { h, tool } from "./dom.js";
@@ -9,6 +10,7 @@ import { prompt } from "./prompt.js";
 import { say } from "./say.js";
 import { bytes } from "./size.js";
 import { stack } from "./stack.js";
+import { trialPart } from "./adapter_trial.js";
 
 const TAGS = 40;
 let drawer = null;
@@ -49,6 +51,8 @@ function content(details) {
     h("div", { class: "easel-buttons" }, add),
     view.description ? h("p", { class: "easel-drawer-text", text: view.description }) : null,
     facts(details),
+    view.problem ? null : impactPart(view),
+    view.problem ? null : trialPart(view),
     part("Trigger words", view.trigger_words.map((word) => wordButton(word, word))),
     part("Trained on (tags, how often)", Object.entries(details.tag_counts).slice(0, TAGS).map(([tag, count]) => wordButton(tag, `${tag} ${count}`))),
     part("Prompts that others used", details.examples.map((text) => exampleButton(text))),
@@ -57,12 +61,14 @@ function content(details) {
   ].filter(Boolean);
 }
 
-function facts({ view, modules }) {
+function facts({ view, modules, uses, usual_weight: usual }) {
   const rows = [
     ["Kind", [view.kind, view.rank ? `rank ${view.rank}` : ""].filter(Boolean).join(", ")],
     ["Made for", familyName(view.family)],
     ["Changes", modules ? `${modules} modules` : ""],
     ["Weight", view.default_weight],
+    ["Few steps", view.quick ? `${view.quick.steps} steps, sampler ${view.quick.sampler}, guidance ${view.quick.guidance}` : ""],
+    ["You used it", uses ? `in ${uses === 1 ? "1 picture" : `${uses} pictures`}, mostly at ${usual}` : ""],
     ["File", view.file],
     ["Size", view.size_bytes ? `${bytes(view.size_bytes)}, ${view.dtype}` : ""],
   ].filter(([, value]) => value !== "" && value !== null);

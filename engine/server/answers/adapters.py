@@ -76,7 +76,7 @@ class AdapterAnswers:
 
     def get(self, command: GetAdapter) -> AdapterDetails:
         """One adapter."""
-        return self._gallery.details(command.adapter_id)
+        return self._gallery.details(command.adapter_id, command.owner)
 
     def preview(self, command: LocatePreview) -> ImageFile:
         """The picture of an adapter."""
