@@ -17,10 +17,8 @@ from engine.memory.optimizer import MemoryOptimizer, applied_to
 from engine.memory.parts import sizes_of
 from engine.memory.pool import Lease, ModelPool
 from engine.memory.steps import GenerationStep
+from engine.memory.techniques import gains_by_channels_last
 from engine.pipeline.patching import PatchedComponents
-
-# Parameters of a network for which channels last pays on a CPU.
-LARGE = 100_000_000
 
 FP8 = "float8_e4m3fn"
 
@@ -231,8 +229,14 @@ class LeasedParts:
 
     def enter(self, step: GenerationStep) -> None:
         """See `Parts`: with staged loading, what the stage does not need goes, and its memory with it."""
-        if self.config.staged_loading:
-            self._drop([part for part in self._held if _weighs(part) and not step.needs(part)])
+        if not self.config.staged_loading:
+            return
+        self._give_back([part for part in self._held if _weighs(part) and not step.needs(part)])
+        wanted = {self.key(part) for part in self._entry.family.parts if step.needs(part)}
+        # Also what lies in the pool of this model from other levels and former jobs.
+        sources = {(key.source, key.vae) for key in map(self.key, self._entry.family.parts)}
+        present = [entry.key for entry in self._pool.entries() if entry.nbytes and isinstance(entry.key, ComponentKey)]
+        self._evict([key for key in present if (key.source, key.vae) in sources and key not in wanted], rest=True)
 
     def change(self, config: MemoryOptimizationConfig) -> None:
         """Another level, live; not inside a call of a module.
@@ -359,14 +363,6 @@ def ready(module: Any, *, channels_last: bool = True) -> Any:
     if isinstance(module, torch.nn.Module):
         module.requires_grad_(False)
         module.eval()
-        if channels_last and _gains_by_channels_last(module):
+        if channels_last and gains_by_channels_last(module):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
-
-
-def _gains_by_channels_last(module: torch.nn.Module) -> bool:
-    """Large networks do, from two rows up, and on a GPU all of them. On a CPU the group norms of a small one lose more
-    than its convolutions win: a step of the starter took 7 to 10 % longer, with ControlNets and without."""
-    weights = list(module.parameters())
-    on_cpu = bool(weights) and weights[0].device.type == "cpu"
-    return not on_cpu or sum(weight.numel() for weight in weights) >= LARGE
