@@ -39,7 +39,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lora(loras / "a" / "twin.safetensors", seed=1)
     write_lora(loras / "b" / "twin.safetensors", seed=2)
     write_lora(loras / "LCM_15.safetensors")
-    distilled = {f"lora_unet_m{place}.lora_down.weight": torch.zeros(64, 1) for place in range(278)}
+    distilled = {
+        f"lora_unet_m{place}.lora_down.weight": torch.zeros(64, 80, dtype=torch.float16) for place in range(278)
+    }
     save_file(distilled, loras / "nobody_says.safetensors")
     write_lora(loras / "xl.safetensors", width=2048)
     (loras / "broken.safetensors").write_bytes(b"not a model, but a text that is long enough")
