@@ -11,7 +11,7 @@ import pytest
 from engine.cli.import_paths import import_paths
 from engine.errors import ConfigError
 from engine.launcher.quick_settings import read_quick_settings
-from engine.settings import ROOT, load_settings
+from engine.settings import ROOT, MemorySettings, load_settings
 
 NOT_TOML = [
     (b"[ui\nport = 1\n", "line 1, column 4 is not TOML: expected ']' at the end of a table declaration"),
@@ -26,7 +26,7 @@ WRONG = [
         "[memory]\nzzz = 1\n",
         "config_unknown_key",
         "there is no setting “zzz” in [memory]",
-        "Known: pool_gb, level.",
+        f"Known: {', '.join(MemorySettings.model_fields)}.",
     ),
     (
         '[ui]\nport = "x"\n',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -22,11 +21,18 @@ from webui.gate import is_local
 router = APIRouter(tags=["seed"])
 
 
+class SeedLoraUse(Frozen):
+    """An adapter by its id in the library, with its weight."""
+
+    name: str
+    weight: float
+
+
 class GenerateMetadata(Frozen):
-    """What the picture was made with."""
+    """What the picture was made with. `loras` are those that were applied; a skipped one is in the notices."""
 
     model: str
-    loras: tuple[dict[str, Any], ...]
+    loras: tuple[SeedLoraUse, ...]
     steps: int
     guidance_scale: float
     seed: int
@@ -114,7 +120,7 @@ async def _answer(request: Request, asked: GenerationRequest, job: JobView, imag
         url=image.url,
         metadata=GenerateMetadata(
             model=spec.model or "",
-            loras=tuple(item.model_dump() for item in asked.loras),
+            loras=tuple(SeedLoraUse(name=row.name, weight=row.unet_weight) for row in spec.adapters if row.enabled),
             steps=spec.steps or asked.steps,
             guidance_scale=spec.guidance or asked.guidance_scale,
             seed=image.seed,
