@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,9 +34,11 @@ from engine.memory.optimizer import modules_of
 from engine.memory.plan import Planner, Work
 from engine.memory.quantize import choose_dtype, storage_dtype_of
 from engine.memory.steps import StagedParts
+from engine.settings import parse_settings
 from tests.engine.memory.conftest import picture, pipe, psnr, tiny_folder  # noqa: F401  (fixtures)
 from tests.engine.memory.test_plan import SDXL
 from tests.support.fake_machine import GIB, FakeMeter, FakeProbe, card
+from tests.support.tiny_models import write_tiny_sd1
 
 # float16 sizes of the names in the document, in GB.
 SIZES = {"sdxl-base": 6.9, "sd15-anime": 2.1, "pony-diffusion": 6.9, "sdxl-turbo": 6.9}
@@ -92,19 +95,26 @@ def test_ac2_model_offloading(pipe: Any) -> None:  # noqa: F811
     assert plan.chosen.peak / GIB <= 8.5  # Margen del 6%
 
 
-def test_ac2_through_the_pipeline() -> None:
-    """The criterion as written, through the facade. The facade is another room's."""
-    facade = pytest.importorskip("engine.pipeline.facade", reason="the facade is not built yet")
-    if not torch.cuda.is_available():
-        pytest.skip("asserts devices of a CUDA machine")
-    pipeline = facade.IntelligentGenerationPipeline(
-        model_id="stabilityai/stable-diffusion-xl-base-1.0",
+def test_ac2_through_the_pipeline(tmp_path: Path) -> None:
+    """The criterion through the facade, on a pretended card of 24 GB, so nothing is loaded (SEQUENTIAL loading).
+
+    Not as written: the import path differs, and no hub is asked, so the model is a tiny one of the library.
+    """
+    from engine.server.facade import IntelligentGenerationPipeline
+
+    write_tiny_sd1(tmp_path / "models" / "checkpoints" / "tiny")
+    with IntelligentGenerationPipeline(
+        model_id="tiny",
         offload_strategy=OffloadStrategy.AUTO,
         max_vram_usage_gb=8.0,
-    )
-    assert pipeline.vae.device.type == "cpu"
-    assert pipeline.unet.device.type == "cuda"
-    assert pipeline.text_encoder.device.type == "cpu"
+        loading_strategy=LoadingStrategy.SEQUENTIAL,
+        settings=parse_settings({"paths": {"data": str(tmp_path)}}),
+        resources=card(24),
+    ) as pipeline:
+        # Verificar que componentes se distribuyen correctamente
+        assert pipeline.vae.device.type == "cpu"
+        assert pipeline.unet.device.type == "cuda"
+        assert pipeline.text_encoder.device.type == "cpu"
 
 
 # --- AC 3: sequential component loading ----------------------------------------------------------------------------
