@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL import Image
 
@@ -22,6 +22,7 @@ from engine.extension_methods import AddedMethod, added_method
 from engine.images.added_reader import AddedReader
 from engine.jobs.extension_work import PostProcessor, PromptPass
 from engine.library.added_kinds import AddedKind
+from engine.pipeline.step_hooks import StepHook, StepRows
 from engine.protocol.library import SamplerView
 from engine.protocol.specs import GenerationSpec
 from engine.sampling.rows import SCHEDULES, Sampler
@@ -40,7 +41,7 @@ class EngineHostMethod:
 
 ENGINE_METHODS: tuple[EngineHostMethod, ...] = (
     EngineHostMethod("prompt_pass", True, "Change a prompt before it is read."),
-    EngineHostMethod("step_hook", False, "Act before and after each UNet call."),
+    EngineHostMethod("step_hook", True, "Act before and after each UNet call."),
     EngineHostMethod("image_post_processor", True, "Change a picture before it is saved."),
     EngineHostMethod("sampler", True, "A row of the sampler table."),
     EngineHostMethod("preprocessor", True, "A ControlNet preprocessor."),
@@ -65,6 +66,7 @@ class EngineHost:
         self.id = extension_id
         self._values = values
         self.prompt_passes: list[PromptPass] = []
+        self.step_hooks: list[StepHook] = []
         self.post_processors: list[PostProcessor] = []
         self.samplers: list[Sampler] = []
         self.preprocessors: list[Preprocessor] = []
@@ -77,6 +79,7 @@ class EngineHost:
         """What it adds, in words for its card."""
         return (
             *["a prompt pass"][: len(self.prompt_passes)],
+            *["a hook around each step"][: len(self.step_hooks)],
             *["a post-processor"][: len(self.post_processors)],
             *(f"the sampler {row.title}" for row in self.samplers),
             *(f"the preprocessor {row.title}" for row in self.preprocessors),
@@ -94,10 +97,17 @@ class EngineHost:
         self.prompt_passes.append(PromptPass(self.id, transform, order))
 
     def step_hook(
-        self, *, before: Callable[..., Any] | None = None, after: Callable[..., Any] | None = None, order: int = 500
-    ) -> NoReturn:
-        """Not yet: `before(rows)` sees what goes into the UNet call, `after(rows, answers)` what comes out."""
-        raise _not_built_yet("step_hook")
+        self,
+        *,
+        before: Callable[[StepRows], Any] | None = None,
+        after: Callable[[StepRows, Any], Any] | None = None,
+        order: int = 500,
+    ) -> None:
+        """`before(rows) -> latents | None` and `after(rows, answers) -> answers | None` around each UNet call.
+
+        `rows` is a `StepRows`: a call may hold pictures of several jobs, and `rows.pictures` says which rows are whose.
+        """
+        self.step_hooks.append(StepHook(self.id, before, after, order))
 
     def image_post_processor(
         self, process: Callable[[Image.Image, GenerationSpec], Image.Image], *, order: int = 500
