@@ -20,14 +20,14 @@ from engine.adapters.blocks import block_of
 from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
 from engine.adapters.peft_settings import METADATA_KEY
 from engine.errors import MergeError
-from engine.merge.bases import OpenModel, model_hash, opened_model, targets_of_model
 from engine.merge.delta import Delta, norm2, relative
+from engine.merge.differences import model_difference, stack_difference
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
 from engine.merge.progress import Pace
 from engine.merge.provenance import adapter_metadata, with_hash
 from engine.merge.randomised import leading
-from engine.merge.recipe_checks import require_one_family, require_reduction
+from engine.merge.recipe_checks import require_reduction
 from engine.merge.reduction import decomposed, is_kernel
 from engine.merge.writer import FILE_DTYPES, streamed
 from engine.merge.written import Written, written_delta
@@ -43,35 +43,24 @@ def run_extract(
         MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
     yield MergeProgress(fraction=0.0, stage="reading")
-    tuned, base = files.model(recipe.tuned), files.model(recipe.base)
     require_reduction(recipe.reduction)
-    if tuned.path.resolve() == base.path.resolve():
-        raise MergeError(
-            "merge_twice", "Both models are the same file, so there is no difference.", "Choose another base."
-        )
     if recipe.kind == "lokr" and recipe.layout == "diffusers":
         raise MergeError(
             "merge_layout_cannot", "diffusers' layout has no keys for LoKr.", "Take kohya's or LyCORIS' layout."
         )
-    family = require_one_family({tuned.view.title: tuned.family.id, base.view.title: base.family.id}, "")
-    targets = targets_of_model(base)
-    if targets_of_model(tuned).modules != targets.modules:
-        raise MergeError(
-            "merge_models_differ",
-            f"{tuned.view.title} and {base.view.title} have layers of different shapes.",
-            "Choose models of one shape.",
-        )
+    difference = stack_difference(recipe, files) if recipe.inputs else model_difference(recipe, files)
+    targets = difference.targets
     keys = _keys(recipe, targets)
     results: list[Written] = []
     alpha = 0.0
     with ExitStack() as stack:
-        models = [stack.enter_context(opened_model(entry, targets)) for entry in (tuned, base)]
+        changes = stack.enter_context(difference.opened())
         pace = Pace("extracting", {f"{key[0]}.{key[1]}": float(prod(targets.modules[key].shape)) for key in keys})
         writer = stack.enter_context(
             streamed(out, tensors=6 * len(keys), metadata={"x": "x" * 20000}, expected_bytes=0, replace=replace)
         )
         for key in keys:
-            written = _extracted(key, recipe, models[0], models[1], targets, alpha)
+            written = _extracted(key, recipe, changes(key), targets, alpha)
             if written is not None:
                 for name, tensor in file_tensors(recipe.layout, key, written.tensors, targets).items():
                     writer.add(name, tensor)
@@ -80,17 +69,14 @@ def run_extract(
             yield pace.done(f"{key[0]}.{key[1]}")
         if not results:
             raise MergeError(
-                "merge_nothing_left", "The two models have equal weights, so there is nothing to extract.", ""
+                "merge_nothing_left", "Both have equal weights, so there is nothing to extract.", "Choose others."
             )
-        hashes: list[tuple[str, str, dict[str, str]]] = [
-            (entry.view.title, model_hash(entry), {}) for entry in (tuned, base)
-        ]
         metadata = adapter_metadata(
             name=out.stem,
-            family=family,
+            family=targets.family,
             recipe=portable(recipe),
             given=recipe.metadata,
-            sources=hashes,
+            sources=difference.sources(),
             ranks=[each.rank for each in results if each.rank],
             alphas=[each.alpha for each in results if each.alpha],
             network="lycoris.kohya" if {each.kind for each in results} - {"LoRA", "LoCon"} else "networks.lora",
@@ -105,7 +91,7 @@ def run_extract(
         size_bytes=out.stat().st_size,
         parameters=writer.parameters,
         method=recipe.kind,
-        family=family,
+        family=targets.family,
         error=relative(sum(each.error2 for each in results), total),
         energy=sum(each.energy * each.size2 for each in results) / total if total else 1.0,
         seconds=pace.seconds,
@@ -121,28 +107,23 @@ def _keys(recipe: ExtractRecipe, targets: Targets) -> list[ModuleKey]:
     return [key for key, target in targets.modules.items() if key[0] in wanted and target.kind in kinds]
 
 
-def _extracted(
-    key: ModuleKey, recipe: ExtractRecipe, tuned: OpenModel, base: OpenModel, targets: Targets, alpha: float
-) -> Written | None:
+def _extracted(key: ModuleKey, recipe: ExtractRecipe, delta: Delta, targets: Targets, alpha: float) -> Written | None:
     target = targets.modules[key]
-    difference = tuned.weight(key).float() - base.weight(key).float()
-    bias = None
-    if recipe.layout != "diffusers" and (own := base.bias(key)) is not None and (new := tuned.bias(key)) is not None:
-        bias = new.float() - own.float()
-        bias = bias if float(bias.abs().max()) >= recipe.smallest else None
-    moves = float(difference.abs().max()) >= recipe.smallest
-    if not moves and bias is None:
+    if recipe.layout == "diffusers" or (delta.bias is not None and float(delta.bias.abs().max()) < recipe.smallest):
+        delta = changed(delta, bias=None)
+    if delta.dense is not None and float(delta.dense.abs().max()) < recipe.smallest:
+        delta = changed(delta, dense=None)
+    if delta.dense is None and delta.thin is None and delta.bias is None:
         return None
-    dense = difference.reshape(target.shape[0], -1) if moves else None
-    delta = Delta(target.shape, dense=dense, bias=bias, norm_layer=target.kind == "norm")
-    if recipe.kind == "lokr" and dense is not None and target.kind in ("linear", "conv"):
+    weighs = delta.dense is not None or delta.thin is not None
+    if recipe.kind == "lokr" and weighs and target.kind in ("linear", "conv"):
         return _lokr(key, delta, target, recipe)
     asked = AdapterTarget(kind="lora", reduction=recipe.reduction, layout=recipe.layout, dtype=recipe.dtype)
     rank = recipe.reduction.rank
     if is_kernel(target.shape) and recipe.reduction.conv_rank is not None:
         rank = recipe.reduction.conv_rank
-    if dense is not None and recipe.reduction.rule == "rank" and rank is not None and target.kind != "norm":
-        found = leading(dense, rank)
+    if delta.dense is not None and recipe.reduction.rule == "rank" and rank is not None and target.kind != "norm":
+        found = leading(delta.dense, rank)
         if found is not None:
             return _of_rank(key, delta, found, target, asked, alpha)
     return written_delta(key, delta, None, target, asked, alpha=alpha)

@@ -39,7 +39,7 @@ def names_of(recipe: AnyRecipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if recipe.task == "bake":
         return _names(recipe.inputs), (recipe.model,)
     if recipe.task == "extract":
-        return (), (recipe.tuned, recipe.base)
+        return _names(recipe.inputs), (recipe.tuned, recipe.base) if recipe.tuned else (recipe.base,)
     return (), _names(recipe.inputs)
 
 

@@ -20,12 +20,12 @@ from engine.library.entries import ModelEntry
 from engine.library.headers import read_header
 from engine.loading.weights import Weights, open_weights
 from engine.merge.bases import part_file
+from engine.merge.beside import copy_beside, copy_rest, rename_folder
 from engine.merge.provenance import with_hash
 from engine.merge.writer import StreamWriter, refuse_taken, require_space, streamed
 
 Change = Callable[[str, str, Tensor], Tensor]
 """(part or "" for a single file, name in the file, tensor as stored) → the tensor to write, of the same dtype."""
-_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
 
 class ModelRewriter:
@@ -76,9 +76,7 @@ def rewritten(
     else:
         require_suffix(out)
         yield from _file(entry.path, "", out, change, metadata, replace, state)
-        settings = entry.path.with_suffix(".config")
-        if settings.is_dir() and not out.with_suffix(".config").exists():
-            shutil.copytree(settings, out.with_suffix(".config"))
+        copy_beside(entry.path, out)
         state.size_bytes = out.stat().st_size
 
 
@@ -132,7 +130,8 @@ def _folder(
         sizes = sum(file.stat().st_size for file in entry.path.rglob("*") if file.is_file())
         require_space(temporary.parent, sizes, what)
         chosen = {part: part_file(entry, part) for part in parts}
-        _copy_rest(entry.path, temporary, chosen)
+        copy_rest(entry.path, temporary, chosen)
+        rename_folder(temporary, out.name)
         for part, source in chosen.items():
             for file in _shards(source):
                 target = temporary / part / file.with_suffix(".safetensors").name
@@ -162,18 +161,6 @@ def _new_folder(out: Path, what: str, *, replace: bool) -> Iterator[Path]:
             raise
     except OSError as error:
         raise storage_error(error, what) from error
-
-
-def _copy_rest(source: Path, target: Path, chosen: Mapping[str, Path]) -> None:
-    """Everything but the weights of the changed parts, of which only the new ones may lie there."""
-    for file in sorted(source.rglob("*")):
-        inside = file.relative_to(source)
-        if not file.is_file() or any(part.startswith(".") for part in inside.parts):
-            continue
-        if inside.parts[0] in chosen and (file.suffix in _WEIGHTS or file.name.endswith(".index.json")):
-            continue
-        (target / inside).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target / inside)
 
 
 def _shards(source: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from engine.adapters.match import match_names
 from engine.adapters.modules import ModuleKey, Targets
 from engine.errors import AdapterError, MergeError
 from engine.families.families import family as family_of
@@ -72,6 +73,25 @@ def prepare(recipe: MergeRecipe, files: RecipeFiles, methods: Mapping[str, Merge
     require_possible_rank(recipe.target.reduction, max(sides, default=1))
     notices = [note for source in sources for note in _left_behind(source)]
     return PreparedMerge(recipe, files, method, targets, sources, targets.family, tuple(notices))
+
+
+def fit_their_family(paths: Sequence[Path]) -> bool:
+    """Whether each file fits the usual shapes of the family that it names; only headers are read.
+
+    Raises:
+        ModelFileError: a file cannot be read.
+    """
+    for path in paths:
+        header = read_header(path)
+        told = adapter_identity(header.tensors, header.metadata, "").family
+        try:
+            targets = targets_of_family(family_of(told))
+        except KeyError:
+            # Flux and others, which are refused with their own sentence.
+            continue
+        if not match_names(header, targets).modules:
+            return False
+    return True
 
 
 def expected_bytes(prepared: PreparedMerge, keys: Sequence[ModuleKey]) -> int:

@@ -135,7 +135,7 @@ def require_name(name: str) -> str:
 
 def inputs_of(recipe: AnyRecipe) -> tuple[MergeInput, ...]:
     """The adapters and checkpoints that a recipe names with weights; none for the other tasks."""
-    return () if recipe.task in ("extract", "convert") else recipe.inputs  # type: ignore[union-attr]
+    return () if recipe.task == "convert" else recipe.inputs
 
 
 def _weights(each: MergeInput) -> tuple[float, ...]:

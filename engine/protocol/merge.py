@@ -143,9 +143,10 @@ class BakeRecipe(Frozen):
 
 
 class ExtractRecipe(Frozen):
-    """The difference of two checkpoints becomes an adapter: `tuned` − `base`.
+    """The difference of two checkpoints becomes an adapter: `tuned` − `base`; or what a stack makes of `base`, less it.
 
     Attributes:
+        tuned: the checkpoint; "" where `inputs` are given. inputs: a stack of adapters on `base`, of whatever kinds.
         kind: "lora", or "lokr": the nearest Kronecker product of each difference.
         factor: LoKr: the first factor has at most that many rows and columns; −1: as square as it goes.
         smallest: layers whose largest difference is below it are left out.
@@ -153,7 +154,8 @@ class ExtractRecipe(Frozen):
 
     task: Literal["extract"] = "extract"
     schema_: int = Field(default=MERGE_SCHEMA, alias="schema")
-    tuned: str
+    tuned: str = ""
+    inputs: tuple[MergeInput, ...] = ()
     base: str
     kind: Literal["lora", "lokr"] = "lora"
     reduction: Reduction = Reduction(rule="rank", rank=32)

@@ -68,15 +68,22 @@ def test_two_starter_adapters_become_one(desk: Visit) -> None:
     desk.until(lambda: "ink blobs" in {each["id"] for each in desk.studio.get("/api/v1/adapters")["adapters"]})
 
     run.get_by_role("button", name="Compare with the stack").click()
-    page.get_by_label("Prompt of the comparison").fill("ink style, a castle")
-    run.get_by_role("button", name="Paint both").click()
-    words = run.locator(".easel-merge-compare .easel-hint")
-    page.wait_for_function("/apart|same/.test(document.querySelector('.easel-merge-compare .easel-hint').textContent)")
+    page.get_by_label("Prompts of the comparison").fill("ink style, a castle")
+    run.get_by_role("button", name="Paint them").click()
+    words = run.locator(".easel-merge-compare > .easel-hint")
+    page.wait_for_function(
+        "/apart|same/.test(document.querySelector('.easel-merge-compare > .easel-hint').textContent)"
+    )
+    run.locator(".easel-comparison-grid img").scroll_into_view_if_needed()
     desk.show("m2-compared")
-    seeds = {job["images"][0]["seed"] for job in desk.studio.jobs()[:2]}
-    assert seeds == {7}
     told = words.text_content()
-    assert "same" in told or float(told.split("·")[1].split("dB")[0]) > 30, told
+    assert "same" in told or float(told.split("are")[1].split("dB")[0]) > 30, told
+    # Stacked, merged, and each input alone: one job, four pictures of the same seed, one grid.
+    view = desk.studio.get("/api/v1/comparisons")["comparisons"][0]
+    assert [row["role"] for row in view["report"]["rows"]] == ["stacked", "merged", "alone", "alone"]
+    jobs = desk.studio.jobs()
+    assert [job["kind"] for job in jobs].count("comparison") == 1
+    assert {job["images"][0]["seed"] for job in jobs if job["kind"] == "generate"} == {7}
 
     run.get_by_role("button", name="Use it").click()
     page.wait_for_function(
@@ -133,6 +140,7 @@ def test_each_task_asks_for_what_it_needs(desk: Visit) -> None:
         "checkpoint": "Choose at least two checkpoints.",
         "resize": "Choose an adapter.",
         "convert": "Choose an adapter.",
+        "compare": "Choose the adapters to compare.",
         "edit": "Choose an adapter.",
     }
     for task, words in asked.items():
@@ -158,7 +166,7 @@ def test_phone_width(chromium: Any, studio: Studio, scheme: str) -> None:
     page.get_by_role("combobox", name="Add an adapter").fill("ink")
     page.locator(".easel-picker-list:not([hidden])").get_by_role("option").first.tap()
     page.locator(".easel-merge-row").first.wait_for()
-    for task in ("merge", "bake", "extract", "checkpoint", "resize", "convert", "edit"):
+    for task in ("merge", "bake", "extract", "checkpoint", "resize", "convert", "compare", "edit"):
         choose(phone, task)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, task
     choose(phone, "merge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def choose(visit: Visit, task: str) -> None:
 
 
 def pick(visit: Visit, label: str, words: str) -> None:
-    """Find something by its words in the picker of that name, and take the first."""
+    """Find something by its words in the picker of that name, and take the one that is called so."""
     field = visit.page.get_by_role("combobox", name=label, exact=True)
     field.fill(words)
-    visit.page.locator(".easel-picker-list:not([hidden])").get_by_role("option").first.click()
+    called = visit.page.locator("strong", has_text=re.compile(f"^{re.escape(words)}$"))
+    visit.page.locator(".easel-picker-list:not([hidden])").get_by_role("option").filter(has=called).first.click()
 
 
 def run(visit: Visit, name: str) -> Any:
@@ -88,7 +90,7 @@ def test_an_adapter_is_baked_into_a_folder_and_into_a_single_file(desk: Visit) -
     # A single file stays one.
     choose(desk, "bake")
     pick(desk, "Checkpoint", "one")
-    desk.page.locator(".easel-merge-row").get_by_role("button", name="Remove").click()
+    desk.page.locator(".easel-merge-row").get_by_role("button", name="Take it out").click()
     pick(desk, "Add an adapter", "tiny-word")
     run(desk, "one baked")
     before = load_file(made(desk, "one.safetensors", "checkpoints"))
@@ -129,6 +131,35 @@ def test_an_adapter_is_resized_and_converted(desk: Visit) -> None:
     assert all(".lora_A." in name or ".lora_B." in name for name in header.tensors)
     assert {info.dtype for info in header.tensors.values()} == {"F32"}
     desk.show("t6-converted")
+
+
+def test_adapters_are_compared_in_one_grid(desk: Visit) -> None:
+    page = desk.page
+    desk.tab("Text to image")
+    page.locator("#easel-model input").fill("Easel Starter")
+    page.locator("#easel-model input").press("Enter")
+    desk.wait_for_values(model="Easel Starter")
+    desk.fill(prompt="a castle", seed="7", steps="4")
+    desk.tab("Merge")
+    choose(desk, "compare")
+    for title in ("Ink", "Blob"):
+        pick(desk, "Add an adapter", title)
+    assert page.get_by_label("Prompts, one a line").input_value() == "a castle"
+    page.get_by_label("Prompts, one a line").fill("a castle\na boat")
+    page.get_by_label("Weights", exact=True).fill("0.5, 1")
+    desk.show("t8-compare")
+    page.locator(".easel-merge-go").click()
+    card = page.locator(".easel-comparison").first
+    card.locator("table[aria-label='Side effects']").wait_for()
+    card.locator(".easel-comparison-grid img").wait_for()
+    page.wait_for_function("document.querySelector('.easel-comparison-grid img')?.naturalWidth > 300")
+    card.scroll_into_view_if_needed()
+    desk.show("t9-compared")
+    view = desk.studio.get("/api/v1/comparisons")["comparisons"][0]
+    assert view["status"] == "done"
+    # None; two weights and one without its words for each of both.
+    assert len(view["plan"]["rows"]) == 7
+    assert {each["title"].split()[0] for each in view["report"]["side_effects"]} == {"Ink", "Blob"}
 
 
 def test_the_details_of_a_file_are_edited_in_place(desk: Visit) -> None:

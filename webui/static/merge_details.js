@@ -47,6 +47,7 @@ export class MergeDetails {
 
   update() {
     const edits = draft.task === "edit";
+    this.element.hidden = draft.task === "compare";
     this.heading.textContent = edits ? "What the file says of itself" : "Name and details";
     this.name.element.hidden = edits;
     this.name.show(draft.name);

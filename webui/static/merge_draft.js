@@ -1,5 +1,6 @@
 // The merge that is being put together: what the fields of the tab hold, and the recipe that they make.
 
+import { promptsOf, weightsOf } from "./compare_words.js";
 import { match } from "./match.js";
 import { say } from "./say.js";
 import { shelf } from "./shelf.js";
@@ -18,6 +19,8 @@ const PLAIN = {
   checkpointNormalise: true,
   single: "",
   model: "",
+  // "models": two checkpoints; "adapters": a stack on the base.
+  extractFrom: "models",
   tuned: "",
   origin: "",
   base: "",
@@ -37,6 +40,10 @@ const PLAIN = {
   dtype: "float16",
   textEncoders: true,
   name: "",
+  // null: nobody has typed one yet.
+  prompts: null,
+  compareWeights: "1",
+  sideEffects: true,
 };
 const finite = (value) => {
   if (value !== null && !Number.isFinite(value)) throw new TypeError("A weight is no number.");
@@ -144,12 +151,26 @@ class Draft extends EventTarget {
   missing() {
     const { task } = this;
     if (task === "merge" && !this.adapters.length) return "Choose the adapters to merge.";
+    if (task === "compare") return this.missingToCompare();
     if (task === "bake" && !this.model) return "Choose the checkpoint.";
     if (task === "bake" && !this.adapters.length) return "Choose the adapters to bake in.";
-    if (task === "extract" && !(this.tuned && this.origin)) return "Choose both checkpoints.";
+    if (task === "extract" && this.extractFrom === "adapters" && !this.adapters.length) return "Choose the adapters.";
+    if (task === "extract" && this.extractFrom === "adapters" && !this.origin) return "Choose the base checkpoint.";
+    if (task === "extract" && !(this.origin && (this.tuned || this.extractFrom === "adapters"))) return "Choose both checkpoints.";
     if (task === "checkpoint" && this.checkpoints.length < 2) return "Choose at least two checkpoints.";
     if (["resize", "convert", "edit"].includes(task) && !this.single) return "Choose an adapter.";
     return "";
+  }
+
+  missingToCompare() {
+    if (!this.adapters.length) return "Choose the adapters to compare.";
+    if (!this.prompts?.trim()) return "Write at least one prompt.";
+    if (!this.compareWeights.trim() || weightsOf(this.compareWeights).some((weight) => !Number.isFinite(weight))) return "Write the weights as numbers, such as 0.5, 1.";
+    return "";
+  }
+
+  comparison() {
+    return { adapters: this.adapters.map((row) => row.name), prompts: promptsOf(this.prompts), weights: weightsOf(this.compareWeights), side_effects: this.sideEffects };
   }
 
   reduction() {
@@ -185,12 +206,17 @@ class Draft extends EventTarget {
     if (task === "merge") return { task, schema: 1, inputs: this.inputs(), method: this.method, options, normalise: this.normalise, base, target, metadata };
     if (task === "resize") return { task: "merge", schema: 1, inputs: [{ name: this.single }], method: "weighted_sum", base, target, metadata };
     if (task === "bake") return { task, schema: 1, model: this.model, inputs: this.inputs(), metadata };
-    if (task === "extract") return { task, schema: 1, tuned: this.tuned, base: this.origin, kind: this.extractKind, reduction: this.reduction() ?? { rule: "rank", rank: 32 }, factor: this.factor, smallest: this.smallest, layout, dtype: target.dtype, text_encoders, metadata };
+    if (task === "extract") return { task, schema: 1, ...(this.extractFrom === "adapters" ? { inputs: this.inputs() } : { tuned: this.tuned }), base: this.origin, kind: this.extractKind, reduction: this.reduction() ?? { rule: "rank", rank: 32 }, factor: this.factor, smallest: this.smallest, layout, dtype: target.dtype, text_encoders, metadata };
     if (task === "checkpoint") return { task, schema: 1, inputs: this.inputs(), method: this.checkpointMethod, normalise: this.checkpointNormalise, metadata };
     return { task: "convert", schema: 1, input: this.single, base, layout, dtype: this.dtype || null, text_encoders, metadata };
   }
 
-  // Files that do not say what they are for are taken to be for the model of Text to image.
+  // Files that do not tell, or have other shapes than are usual, are taken to be for the model of Text to image.
+  usualBase() {
+    return match.model || null;
+  }
+
+  // Whether it may be taken: for a placeholder, so that nobody wonders.
   assumedBase() {
     const names = ["resize", "convert"].includes(this.task) ? [this.single] : this.adapters.map((row) => row.name);
     return names.some((name) => shelf.get(name)?.family === "") ? match.model : null;
@@ -212,7 +238,7 @@ class Draft extends EventTarget {
     if (recipe.task === "checkpoint") Object.assign(this, { checkpoints: inputs, checkpointMethod: recipe.method ?? "weighted", checkpointNormalise: recipe.normalise ?? true });
     else this.adapters = inputs;
     if (recipe.task === "bake") this.model = recipe.model ?? "";
-    if (recipe.task === "extract") Object.assign(this, { tuned: recipe.tuned ?? "", origin: recipe.base ?? "", extractKind: recipe.kind ?? "lora", factor: recipe.factor ?? -1, smallest: recipe.smallest ?? 1e-6 });
+    if (recipe.task === "extract") Object.assign(this, { extractFrom: inputs.length ? "adapters" : "models", tuned: recipe.tuned ?? "", origin: recipe.base ?? "", extractKind: recipe.kind ?? "lora", factor: recipe.factor ?? -1, smallest: recipe.smallest ?? 1e-6 });
     if (recipe.task === "convert") this.single = recipe.input ?? "";
     if (one) this.single = inputs[0].name;
     this.readMetadata(recipe.metadata ?? {});

@@ -2,6 +2,7 @@
 
 import { h, tool } from "./dom.js";
 import { draft, takeStack } from "./merge_draft.js";
+import { choice } from "./merge_fields.js";
 import { forgetModels, knownModels, Picker } from "./merge_picker.js";
 import { MergeRow } from "./merge_row.js";
 import { live } from "./live.js";
@@ -10,7 +11,8 @@ import { stack } from "./stack.js";
 import { orderable } from "./stack_order.js";
 
 const SINGLE = ["resize", "convert", "edit"];
-const LISTS = ["merge", "bake", "checkpoint"];
+const LISTS = ["merge", "bake", "checkpoint", "compare"];
+const SOURCES = [["models", "two checkpoints: the tuned one less its base"], ["adapters", "adapters: what they make of the base together"]];
 
 export class MergeInputs {
   constructor() {
@@ -31,8 +33,9 @@ export class MergeInputs {
     this.empty = h("p", { class: "easel-hint" });
     this.fromStack = tool("plus", "Take the stack", () => takeStack(), { wide: true });
     this.fromStack.title = "All adapters of the stack that are on, with their weights and blocks";
+    this.from = choice("Out of", SOURCES, (extractFrom) => draft.set({ extractFrom }));
     this.parts = Object.fromEntries(Object.entries(this.fields).map(([name, picker]) => [name, labelled(picker)]));
-    this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What goes in" }, h("header", {}, h("h3", { text: "What goes in" }), this.fromStack), ...Object.values(this.parts), this.adder.element, this.modelAdder.element, this.empty, this.list, this.told);
+    this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What goes in" }, h("header", {}, h("h3", { text: "What goes in" }), this.fromStack), this.from.element, ...Object.values(this.parts), this.adder.element, this.modelAdder.element, this.empty, this.list, this.told);
     orderable(this.list, this.rows, (text) => (this.told.textContent = text), { order: draft, nameOf });
     for (const kind of ["task", "rows", "values"]) draft.addEventListener(kind, () => this.update());
     stack.addEventListener("rows", () => this.update());
@@ -54,19 +57,23 @@ export class MergeInputs {
 
   update() {
     const { task } = draft;
-    const lists = LISTS.includes(task);
+    const stacked = task === "extract" && draft.extractFrom === "adapters";
+    const lists = LISTS.includes(task) || stacked;
     const checkpoints = task === "checkpoint";
     this.parts.model.hidden = task !== "bake";
-    this.parts.tuned.hidden = this.parts.origin.hidden = task !== "extract";
+    this.from.element.hidden = this.parts.origin.hidden = task !== "extract";
+    this.from.show(draft.extractFrom);
+    this.parts.tuned.hidden = task !== "extract" || stacked;
     this.parts.single.hidden = !SINGLE.includes(task);
     this.adder.element.hidden = !lists || checkpoints;
     this.modelAdder.element.hidden = !checkpoints;
     this.list.hidden = !lists;
+    this.list.dataset.task = task;
     this.fromStack.hidden = !lists || checkpoints || stack.active().length === 0;
     for (const name of ["model", "tuned", "origin"]) this.fields[name].show(draft[name], this.models.get(draft[name]));
     this.showSingle();
     this.empty.hidden = !lists || draft.rows.length > 0;
-    this.empty.textContent = checkpoints ? "Choose two or more models of one family. “Add difference” takes three: first + weight × (second − third)." : stack.active().length ? "Nothing yet. Search above, take the stack, or drop a recipe (.json) here." : "Nothing yet. Search above, or drop a recipe (.json) here.";
+    this.empty.textContent = checkpoints ? "Choose two or more models of one family. “Add difference” takes three: first + weight × (second − third)." : task === "compare" ? "Nothing yet. Search above; up to twelve." : stack.active().length ? "Nothing yet. Search above, take the stack, or drop a recipe (.json) here." : "Nothing yet. Search above, or drop a recipe (.json) here.";
     this.drawRows(checkpoints);
   }
 

@@ -65,14 +65,12 @@ export class MergePreview {
     this.state.textContent = "looking…";
     this.element.setAttribute("aria-busy", "true");
     try {
-      const result = await api.previewMerge({ ...draft.recipe(), metadata: {} }, { quiet: true });
+      const result = await api.previewMerge({ recipe: { ...draft.recipe(), metadata: {} }, usual_base: draft.usualBase() }, { quiet: true });
       if (turn !== this.turn) return;
       this.result = result;
       this.draw();
     } catch (error) {
       if (turn !== this.turn) return;
-      // What is not there yet will not be there after the next change either.
-      if (error.code === "not_built_yet") this.wanted = false;
       this.failed(error);
     }
     this.state.textContent = "";

@@ -55,7 +55,7 @@ export function recipeButtons(tool) {
   const save = tool("download", "Save the recipe", () => saveRecipe(draft.recipe(), draft.name), { wide: true });
   load.title = "A JSON file that was saved here, or by the command line; it may also be dropped on this tab.";
   draft.addEventListener("edited", () => {
-    save.disabled = Boolean(draft.missing()) || draft.task === "edit";
+    save.disabled = Boolean(draft.missing()) || ["edit", "compare"].includes(draft.task);
     save.title = draft.missing() || "As a JSON file: to keep, to share, to run on the command line (launch.py merge).";
   });
   return [load, save, file];

@@ -1,8 +1,11 @@
 // <easel-merge>: the Merge tab. What to make, what goes in, how, what it becomes; a look before; the run; the history.
 
-import { api } from "./api.js";
+import { api, specOfForm } from "./api.js";
+import { ComparisonCard } from "./comparison_card.js";
+import { comparisons } from "./comparisons.js";
 import { h, onceAFrame, tool } from "./dom.js";
 import { live } from "./live.js";
+import { MergeAsked } from "./merge_asked.js";
 import { MergeDetails } from "./merge_details.js";
 import { draft } from "./merge_draft.js";
 import { MergeInputs } from "./merge_inputs.js";
@@ -23,29 +26,35 @@ class MergeStudio extends HTMLElement {
     if (!this.list) this.build();
     this.redraw ??= onceAFrame(() => this.drawRuns());
     runs.addEventListener("change", this.redraw);
-    if (live.connected) runs.load();
+    comparisons.addEventListener("change", this.redraw);
+    if (live.connected) {
+      runs.load();
+      comparisons.load();
+    }
   }
 
   disconnectedCallback() {
     runs.removeEventListener("change", this.redraw);
+    comparisons.removeEventListener("change", this.redraw);
   }
 
   build() {
     this.cards = new Map();
     this.inputs = new MergeInputs();
     this.method = new MergeMethodPart();
+    this.asked = new MergeAsked();
     this.target = new MergeTarget();
     this.details = new MergeDetails();
     this.preview = new MergePreview({ askForBase: () => this.target.askForBase() });
     this.go = h("button", { type: "submit", class: "easel-tool easel-wide easel-strong easel-merge-go" });
     this.missing = h("p", { class: "easel-hint" });
     this.fault = h("div", { class: "easel-merge-fault", role: "alert", hidden: true });
-    this.list = h("ol", { class: "easel-merge-runs", "aria-label": "Merges, newest first" });
+    this.list = h("ol", { class: "easel-merge-runs", "aria-label": "Merges and comparisons, newest first" });
     this.none = h("p", { class: "easel-hint" });
     const desk = h(
       "form",
       { class: "easel-merge-desk", novalidate: true, onsubmit: (event) => this.submit(event) },
-      h("div", { class: "easel-merge-column" }, this.inputs.element, this.method.element, this.target.element, this.details.element),
+      h("div", { class: "easel-merge-column" }, this.inputs.element, this.asked.element, this.method.element, this.target.element, this.details.element),
       h("div", { class: "easel-merge-column easel-merge-side" }, this.preview.element, h("section", { class: "easel-card easel-merge-part easel-merge-run-it", "aria-label": "Run it" }, this.go, this.missing, this.fault)),
     );
     this.append(
@@ -78,6 +87,7 @@ class MergeStudio extends HTMLElement {
     event.preventDefault();
     if (draft.missing() || this.busy) return;
     if (draft.task === "edit") return this.save();
+    if (draft.task === "compare") return this.compare();
     if (this.name()) return this.run();
     this.failed({ message: "Give the file a name." });
     this.details.name.input.focus();
@@ -85,7 +95,7 @@ class MergeStudio extends HTMLElement {
 
   async run(replace = false) {
     await this.held(async () => {
-      const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace, usual_base: draft.assumedBase() }, { quiet: true });
+      const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace, usual_base: draft.usualBase() }, { quiet: true });
       runs.take(view);
       this.drawRuns();
       this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
@@ -93,15 +103,24 @@ class MergeStudio extends HTMLElement {
     });
   }
 
+  async compare() {
+    await this.held(async () => {
+      const view = await api.compareAdapters({ ...draft.comparison(), spec: await specOfForm() }, { quiet: true });
+      comparisons.take(view);
+      this.drawRuns();
+      this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
+      say("The comparison is in the queue.");
+    });
+  }
+
   async save() {
     const id = draft.single;
     await this.held(async () => {
-      const before = (await api.getAdapter(id, { quiet: true })).view.auto_v3;
+      // The engine compares the data's hash before and after, and refuses where they differ.
       await api.editAdapter(id, this.details.changes(), { quiet: true });
       const { view } = await api.getAdapter(id, { quiet: true });
       shelf.know(view);
-      const proof = before && view.auto_v3 === before ? ` Its data is unchanged (AutoV3 ${before.slice(0, 10)}).` : "";
-      say(`The details of “${view.title}” are saved.${proof}`);
+      say(`The details of “${view.title}” are saved. Its data is unchanged${view.auto_v3 ? ` (AutoV3 ${view.auto_v3.slice(0, 10)})` : ""}.`);
       this.details.readAgain();
     });
   }
@@ -129,11 +148,13 @@ class MergeStudio extends HTMLElement {
   }
 
   drawRuns() {
-    const { list } = runs;
-    for (const id of [...this.cards.keys()]) if (!runs.views.has(id)) this.cards.delete(id);
+    // Those of a merge stand on its own card.
+    const list = [...runs.list, ...comparisons.list.filter((view) => !view.merge_id)].sort((a, b) => b.created_at - a.created_at);
+    const known = new Set(list.map((view) => view.id));
+    for (const id of [...this.cards.keys()]) if (!known.has(id)) this.cards.delete(id);
     const elements = list.map((view) => {
       if (this.cards.has(view.id)) this.cards.get(view.id).update(view);
-      else this.cards.set(view.id, new MergeRunCard(view));
+      else this.cards.set(view.id, view.plan ? new ComparisonCard(view) : new MergeRunCard(view));
       return this.cards.get(view.id).element;
     });
     if (elements.length !== this.list.children.length || elements.some((element, place) => element !== this.list.children[place])) this.list.replaceChildren(...elements);

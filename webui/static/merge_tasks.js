@@ -10,6 +10,7 @@ export const TASKS = [
   { id: "checkpoint", title: "Merge checkpoints", icon: "layers", words: "Whole models become one, each with a weight.", act: "Merge" },
   { id: "resize", title: "Resize", icon: "shrink", words: "An adapter of a smaller rank: a smaller file, with the loss told before.", act: "Resize" },
   { id: "convert", title: "Convert", icon: "convert", words: "The same adapter for other programs, or in another precision.", act: "Convert" },
+  { id: "compare", title: "Compare adapters", icon: "grid", words: "Up to twelve, such as the epochs of one training: one grid, and what each does unasked.", act: "Compare" },
   { id: "edit", title: "Edit details", icon: "label", words: "Title, trigger words, picture and licence, written into the file itself.", act: "Save the details" },
 ];
 

@@ -131,8 +131,11 @@ class MergeAnswers:
             raise ConflictError("in_use", "This merge is still running.", "Cancel it instead.")
         made = Path(str((record.payload or {}).get("file", "")))
         if record.status == "done" and made.exists():
+            from engine.merge.beside import beside
+
             self._bin.mkdir(parents=True, exist_ok=True)
-            shutil.move(made, self._bin / f"{record.id}-{made.name}")
+            for each in (made, *([] if made.is_dir() else beside(made))):
+                shutil.move(each, self._bin / f"{record.id}-{each.name}")
             self._library.refresh()
             self._changed()
         return self._view(record)
@@ -201,7 +204,8 @@ class MergeAnswers:
         return self._models / "checkpoints" / (name if folder else f"{name}.safetensors")
 
     def _with_base(self, recipe: AnyRecipe, usual: str | None) -> AnyRecipe:
-        """The recipe with the usual model as its base, where the files do not say for which family they are."""
+        """The recipe with the usual model as its base, where the files do not say for which family they are, or do not
+        have the shapes that are usual there (files made from the starter's)."""
         if recipe.task not in ("merge", "convert") or recipe.base is not None:
             return recipe
         names = [recipe.input] if recipe.task == "convert" else [each.name for each in recipe.inputs]
@@ -210,7 +214,9 @@ class MergeAnswers:
         own = all(entry.path.is_relative_to(self._starter) for entry in entries)
         if own:
             return recipe.model_copy(update={"base": "starter"})
-        if any(entry.view.family for entry in entries):
+        from engine.merge.prepared import fit_their_family
+
+        if any(entry.view.family for entry in entries) and fit_their_family([entry.path for entry in entries]):
             return recipe
         return recipe.model_copy(update={"base": usual or self._library.default_model() or None})
 

@@ -88,7 +88,7 @@ def test_a_method_of_an_extension_makes_a_file(files, targets, tmp_path) -> None
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("return total.times(0.5)", "return 1 / 0"), "ZeroDivisionError: division by zero (engine_side.py, line 17)"),
+        (("return total.times(0.5)", "return 1 / 0"), "ZeroDivisionError: division by zero (engine_side.py, line 16)"),
         (("return total.times(0.5)", "return total.matrix()"), "it did not make a Delta of the shape"),
         (("def merge(self, shares, options, random)", "def merge(self, shares)"), "TypeError"),
     ],

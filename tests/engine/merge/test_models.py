@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from engine.merge.bases import opened_model
 from engine.merge.files import RecipeFiles
 from engine.merge.run import run
 from engine.protocol.merge import BakeRecipe, CheckpointRecipe, ExtractRecipe, MergeInput, Reduction
-from tests.engine.adapters.making import full, lora, write_adapter
+from tests.engine.adapters.making import dora, full, lora, write_adapter
 from tests.engine.merge.conftest import finish, stacked, worst
 from tests.support.tiny_models import copy_configs, write_single_file, write_tiny_sd1
 
@@ -241,3 +242,68 @@ def test_models_that_do_not_fit_each_other_are_refused(folders, tmp_path) -> Non
     with pytest.raises(ConflictError):
         finish(CheckpointRecipe(inputs=inputs), RecipeFiles(models={"a": sd1, "b": other}), tmp_path / "taken")
     assert [each for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("kind", ["lora", "lokr"])
+def test_an_adapter_is_extracted_from_a_stack_of_any_kinds(kind, folders, load_parts, tmp_path) -> None:
+    """DoRA is not linear: what it does after a LoRA has no sum, but the base with both has a difference."""
+    base = listed(folders["sd1"])
+    targets = targets_of(load_parts("sd1"), family="sd1")
+    attention = lambda key: "attn1" in key[1]  # noqa: E731
+    paths = {
+        "lora": write_adapter(tmp_path / "lora.safetensors", targets, lora, seed=1, choose=attention),
+        "dora": write_adapter(tmp_path / "dora.safetensors", targets, dora, seed=2, choose=attention),
+    }
+    inputs = (MergeInput(name="lora", weight=0.7), MergeInput(name="dora", weight=0.5))
+    whole = Reduction(rule="energy", keep=1.0)
+    recipe = ExtractRecipe(inputs=inputs, base="b", kind=kind, reduction=whole, dtype="float32")
+    out = tmp_path / "out.safetensors"
+    report = finish(recipe, RecipeFiles(paths, {"b": base}), out)
+    with opened_model(base) as model:
+
+        def own(key: ModuleKey) -> torch.Tensor:
+            return model.weight(key).float()
+
+        wanted = stacked(list(paths.values()), [0.7, 0.5], targets, own)
+        found = stacked([out], [1.0], targets, own)
+    if kind == "lora":
+        assert worst(found, wanted) < 2e-4
+        assert report.error < 1e-5
+    else:
+        assert set(found) == set(wanted)
+        error = sum(float((found[key] - wanted[key]).square().sum()) for key in wanted)
+        size = sum(float(wanted[key].square().sum()) for key in wanted)
+        assert report.error == pytest.approx((error / size) ** 0.5, rel=1e-3)
+        assert 0.0 < report.error < 1.0
+    assert "lora" in read_header(out).metadata["modelspec.merged_from"]
+
+
+def test_what_to_extract_from_is_said_once(folders, tmp_path) -> None:
+    files = RecipeFiles({}, {"b": listed(folders["sd1"])})
+    for recipe in (ExtractRecipe(base="b"), ExtractRecipe(base="b", tuned="b", inputs=(MergeInput(name="a"),))):
+        with pytest.raises(MergeError) as caught:
+            finish(recipe, files, tmp_path / "out.safetensors")
+        assert caught.value.code == "merge_inputs_missing"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_baked_folder_has_its_own_name_and_only_its_own_parts(folders, load_parts, tmp_path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(folders["sd1"], source)
+    (source / "easel.toml").write_text('# settings\nname = "The first"\nupscale = 4\n', encoding="utf-8")
+    (source / "loras").mkdir()
+    (source / "loras" / "other.safetensors").write_bytes(b"not its own")
+    targets = targets_of(load_parts("sd1"), family="sd1")
+    adapter = write_adapter(tmp_path / "a.safetensors", targets, lora)
+    out = tmp_path / "models" / "Ink “2”"
+    files = RecipeFiles({"a": adapter}, {"m": listed(source)})
+    finish(BakeRecipe(model="m", inputs=(MergeInput(name="a"),)), files, out)
+    assert (out / "easel.toml").read_text("utf-8") == '# settings\nname = "Ink “2”"\nupscale = 4\n'
+    assert not (out / "loras").exists()
+    assert (out / "tokenizer").is_dir()
+    one = single(folders["sd1"], tmp_path / "one.safetensors")
+    one.with_suffix(".easel.toml").write_text('name = "One"\n', encoding="utf-8")
+    made = tmp_path / "models" / "two.safetensors"
+    finish(BakeRecipe(model="m", inputs=(MergeInput(name="a"),)), RecipeFiles({"a": adapter}, {"m": listed(one)}), made)
+    assert made.with_suffix(".easel.toml").read_text("utf-8") == 'name = "two"\n'
+    assert made.with_suffix(".config").is_dir()
