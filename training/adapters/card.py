@@ -81,7 +81,7 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
             stops = [(key.removeprefix("style_at_"), value) for key, value in found.items() if "style_at_" in key]
             sweep = " · ".join(f"{value:.2f}" for _, value in sorted(stops, key=lambda stop: float(stop[0])))
             rows.append(
-                f"| {lora.name} | {found['off_style']:.0%} → {found['style']:.0%} "
+                f"| {lora.name}, {found['pictures']:.0f} pictures | {found['off_style']:.0%} → {found['style']:.0%} "
                 f"| {judge.get(f'tripped_style_of_{lora.set}', 0.0):.0%} | {found['off_thing_in_5']:.0%} → "
                 f"{found['thing_in_5']:.0%} | {sweep} |"
             )
@@ -96,21 +96,21 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
     for word in adapters.embeddings:
         if found := report.get(f"measured: {word.name}"):
             rows.append(
-                f"Textual inversion `{word.name}`, without → with: {word.ground} background "
-                f"{found['off_ground']:.0%} → {found['ground']:.0%}, style of its set {found['off_style']:.0%} → "
+                f"Textual inversion `{word.name}`, {found['pictures']:.0f} pictures, without → with: {word.ground} "
+                f"background {found['off_ground']:.0%} → {found['ground']:.0%}, style of its set {found['off_style']:.0%} → "
                 f"{found['style']:.0%}, thing among five {found['off_thing_in_5']:.0%} → {found['thing_in_5']:.0%}; "
                 f"a pixel changes by {found['moved']:.0f} of 255 on average."
             )
     for name, found in report.items():
         if name.startswith("measured: ") and " + " in name:
             rows.append(
-                f"Two at 0.5 each, {name.removeprefix('measured: ')}: thing among five {found['thing_in_5']:.0%}, "
-                f"probability of one of the two styles {found['either']:.2f}."
+                f"Two at 0.5 each, {name.removeprefix('measured: ')}, {found['pictures']:.0f} pictures: thing among "
+                f"five {found['thing_in_5']:.0%}, probability of one of the two styles {found['either']:.2f}."
             )
     lines += ["\n\n".join(rows)] if rows else []
     rows = [
-        f"| {net.name} | {found['f1_at_0']:.2f} · {found['f1_at_0.5']:.2f} · {found['f1_at_1']:.2f} "
-        f"| {found['ceiling']:.2f} | {found['thing_at_0']:.0%} → {found['thing_at_1']:.0%} |"
+        f"| {net.name}, {found['pictures']:.0f} pictures "
+        f"| {found['f1_at_0']:.2f} · {found['f1_at_0.5']:.2f} · {found['f1_at_1']:.2f} | {found['ceiling']:.2f} | {found['thing_at_0']:.0%} → {found['thing_at_1']:.0%} |"
         for net in adapters.controlnets
         if (found := report.get(f"measured: {net.name}"))
     ]

@@ -90,10 +90,10 @@ class Judge:
 
     @torch.no_grad()
     def read(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures (N, H, W, 3) uint8 → probabilities (N, things) and (N, styles)."""
+        """Pictures (N, H, W, 3) uint8 → probabilities (N, things) and (N, styles); each is looked at mirrored too."""
         things, styles = [], []
         for part in to_tensor(pictures).split(64):
-            thing, style = self.net(part)
+            thing, style = (sum(both) / 2 for both in zip(self.net(part), self.net(part.flip(3)), strict=True))
             things.append(thing[:, : len(self.slugs)].softmax(1))
             styles.append(style.softmax(1))
         return torch.cat(things).numpy(), torch.cat(styles).numpy()
