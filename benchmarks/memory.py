@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,7 +266,8 @@ async def paint(client: Any, *, prompt: str, seed: int = 1, side: int = SIDE, st
 
 
 def _main(task: str, *arguments: str) -> None:
-    found = {"pictures": _pictures, "switch": _switch, "repeat": _repeat}[task](*arguments)
+    tasks: dict[str, Callable[..., object]] = {"pictures": _pictures, "switch": _switch, "repeat": _repeat}
+    found = tasks[task](*arguments)
     print(json.dumps(found))
 
 

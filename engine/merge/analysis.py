@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from math import sqrt
 
@@ -79,7 +79,7 @@ def previewing(
     *,
     modules: int = 24,
     methods: Mapping[str, MergeMethod] | None = None,
-) -> Iterator[MergePreview]:
+) -> Generator[MergePreview, None, None]:
     """The preview as it grows, one module more with each: whoever runs it can do other work in between."""
     prepared = prepare(recipe, files, own_methods() if methods is None else methods)
     with ExitStack() as stack:

@@ -50,7 +50,7 @@ class ComparisonAnswers:
             CompareAdapters: self.adapters,
             CompareMerge: self.merge,
             GetComparison: self.get,
-            ListComparisons: self.list,
+            ListComparisons: self.recent,
             CancelComparison: self.cancel,
         }
 
@@ -95,7 +95,7 @@ class ComparisonAnswers:
         """One comparison."""
         return self._view(self._record(command.comparison_id, command.owner))
 
-    def list(self, command: ListComparisons) -> ComparisonList:
+    def recent(self, command: ListComparisons) -> ComparisonList:
         """The owner's comparisons."""
         records = self._store.jobs.of_kind("comparison", command.owner, command.limit)
         return ComparisonList(comparisons=tuple(self._view(record) for record in records))

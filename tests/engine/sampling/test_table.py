@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from engine.errors import SpecError
+from engine.sampling.rows import SAMPLERS
 from engine.sampling.schedules import own_sigmas, set_steps, training_sigmas
 from engine.sampling.state import restore_scheduler, scheduler_state
-from engine.sampling.rows import SAMPLERS
 from engine.sampling.table import canonical, check, from_a1111, make_scheduler, sampler_views
 
 MISSION = {
