@@ -97,9 +97,9 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
         if found := report.get(f"measured: {word.name}"):
             rows.append(
                 f"Textual inversion `{word.name}`, {found['pictures']:.0f} pictures, without → with: {word.ground} "
-                f"background {found['off_ground']:.0%} → {found['ground']:.0%}, style of its set {found['off_style']:.0%} → "
-                f"{found['style']:.0%}, thing among five {found['off_thing_in_5']:.0%} → {found['thing_in_5']:.0%}; "
-                f"a pixel changes by {found['moved']:.0f} of 255 on average."
+                f"background {found['off_ground']:.0%} → {found['ground']:.0%}, style of its set "
+                f"{found['off_style']:.0%} → {found['style']:.0%}, thing among five {found['off_thing_in_5']:.0%} → "
+                f"{found['thing_in_5']:.0%}; a pixel changes by {found['moved']:.0f} of 255 on average."
             )
     for name, found in report.items():
         if name.startswith("measured: ") and " + " in name:
@@ -110,7 +110,8 @@ def _measured(adapters: Adapters, report: dict[str, Any], model: Path) -> list[s
     lines += ["\n\n".join(rows)] if rows else []
     rows = [
         f"| {net.name}, {found['pictures']:.0f} pictures "
-        f"| {found['f1_at_0']:.2f} · {found['f1_at_0.5']:.2f} · {found['f1_at_1']:.2f} | {found['ceiling']:.2f} | {found['thing_at_0']:.0%} → {found['thing_at_1']:.0%} |"
+        f"| {found['f1_at_0']:.2f} · {found['f1_at_0.5']:.2f} · {found['f1_at_1']:.2f} "
+        f"| {found['ceiling']:.2f} | {found['thing_at_0']:.0%} → {found['thing_at_1']:.0%} |"
         for net in adapters.controlnets
         if (found := report.get(f"measured: {net.name}"))
     ]
