@@ -1,8 +1,10 @@
 """Three LoRAs of rank 32 and SD 1.5's size merged, beside peft's `add_weighted_adapter`; and SDXL's size for memory.
 
-Each run is a process of its own, so that its peak memory is its own. Both go from three files to one, without starting
-Python and without loading the model (which only peft needs); Easel's also hashes its inputs, measures the difference
-from stacking, and reads the result back. peft's merge alone, of what lies in memory already, is shown beside them.
+Each run is a process of its own, so that its peak memory is its own. Both go from three files to one, because that is
+what a merge is: peft loads the three adapters into the model, merges, and saves; Easel reads three and writes one.
+Neither counts starting Python or loading the model (which only peft needs); Easel's also hashes its inputs, measures
+the difference from stacking, and matches the result with the model again. peft's merge alone, of what lies in memory
+already, is shown beside them.
 """
 
 from __future__ import annotations

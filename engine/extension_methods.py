@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import MergeError, SpecError, StudioError
-from engine.protocol.merge import MergeRecipe, MethodOptions, MethodView
+from engine.protocol.merge import MergeRecipe, MethodOptions
+from engine.protocol.merge_reports import MethodView
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def added_method(extension: str, method: Any, so_far: Sequence[AddedMethod]) -> 
 
     view = getattr(method, "view", None)
     if not isinstance(view, MethodView):
-        raise _unusable("it has no “view” (engine.protocol.merge.MethodView)")
+        raise _unusable("it has no “view” (engine.protocol.merge_reports.MethodView)")
     if not _ID.fullmatch(view.id) or not view.title.strip() or not view.summary.strip():
         raise _unusable(
             "its id must be small letters, digits and underscores, and title and summary must say something"

@@ -183,7 +183,7 @@ class EngineHost:
         """A way in which adapters become one, beside Easel's own in the Merge tab, in REST and on the command line.
 
         Args:
-            method: an object with `view` (`engine.protocol.merge.MethodView`), `validate(recipe)` and
+            method: an object with `view` (`engine.protocol.merge_reports.MethodView`), `validate(recipe)` and
                 `merge(shares, options, random) -> Delta`, as `engine/merge/methods/base.py` has them; the files beside
                 it are examples. It holds no state: the same recipe makes the same file.
 

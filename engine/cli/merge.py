@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -17,8 +18,12 @@ from engine.library.layouts import FoundFolder
 from engine.library.library import Library
 from engine.library.models import FamilyConfigs, Naming, build_entry
 from engine.library.scan import look_at
-from engine.protocol.merge import AnyRecipe, MergeProgress, MergeReport
-from engine.settings import Settings, load_settings
+from engine.protocol.merge import AnyRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport
+from engine.settings import ROOT, Settings, load_settings
+
+if TYPE_CHECKING:
+    from engine.merge.methods.base import MergeMethod
 
 _RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
 _LARGEST = 10_000_000
@@ -120,7 +125,7 @@ def run_recipe(recipe: AnyRecipe, out: Path, beside: Path, settings: Settings, *
     finally:
         library.close()
     report = None
-    for progress in run(recipe, files, out, replace=replace):
+    for progress in run(recipe, files, out, replace=replace, methods=_methods(settings)):
         _show(progress)
         report = progress.report
     if report is None:
@@ -136,6 +141,16 @@ def summary(report: MergeReport) -> str:
     if report.parity is not None:
         parts.append(f"difference from stacking {report.parity:.2e}")
     return "\n".join(["; ".join(parts), *report.notices])
+
+
+def _methods(settings: Settings) -> dict[str, MergeMethod]:
+    """Easel's methods and those of extensions, as in the studio."""
+    from engine.merge.methods.table import own_methods
+    from engine.server.extension_halves import ExtensionHalves
+
+    halves = ExtensionHalves(ROOT / "extensions", settings.extensions.disabled)
+    halves.load()
+    return {**own_methods(), **{method.view.id: method for host in halves.hosts for method in host.merge_methods}}
 
 
 class _Names:

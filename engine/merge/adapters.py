@@ -26,7 +26,8 @@ from engine.merge.progress import Pace
 from engine.merge.provenance import adapter_metadata, with_hash
 from engine.merge.sources import DataHashes
 from engine.merge.writer import StreamWriter, streamed
-from engine.protocol.merge import MergeProgress, MergeRecipe, MergeReport, ModuleResult
+from engine.protocol.merge import MergeRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport, ModuleResult
 
 
 def run_merge(

@@ -19,16 +19,8 @@ from engine.merge.methods.table import own_methods
 from engine.merge.module_merge import Merged, ModuleMerger
 from engine.merge.prepared import prepare
 from engine.merge.reduction import auto_reduction, chosen_rank, is_kernel, singular_values
-from engine.protocol.merge import (
-    AdapterTarget,
-    BlockNorm,
-    MergeChoice,
-    MergePreview,
-    MergeRecipe,
-    PairCosine,
-    Spectrum,
-    TargetKind,
-)
+from engine.protocol.merge import AdapterTarget, MergeRecipe, TargetKind
+from engine.protocol.merge_reports import BlockNorm, MergeChoice, MergePreview, PairCosine, Spectrum
 
 _CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SHOWN = 64

@@ -22,7 +22,8 @@ from engine.merge.progress import Pace
 from engine.merge.provenance import provenance, said
 from engine.merge.recipe_checks import require_inputs
 from engine.merge.sources import OpenAdapter, adapter_source, opened
-from engine.protocol.merge import BakeRecipe, MergeProgress, MergeReport
+from engine.protocol.merge import BakeRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport
 
 
 class _Baker:

@@ -20,7 +20,8 @@ from engine.merge.placements import Placement, placements
 from engine.merge.progress import Pace
 from engine.merge.provenance import provenance, said
 from engine.merge.recipe_checks import require_inputs, require_one_family
-from engine.protocol.merge import CheckpointRecipe, MergeProgress, MergeReport
+from engine.protocol.merge import CheckpointRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport
 
 # Of the names that adapters can change: files of one family differ in a few buffers, not in layers.
 _MAY_LACK = 0.02

@@ -25,7 +25,8 @@ from engine.merge.provenance import provenance, said, with_hash
 from engine.merge.sources import OpenAdapter, adapter_source, opened
 from engine.merge.writer import FILE_DTYPES, streamed
 from engine.merge.written import alpha_tensor
-from engine.protocol.merge import ConvertRecipe, MergeProgress, MergeReport
+from engine.protocol.merge import ConvertRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport
 
 # Only peft spells these, and no other layout has a place for them.
 _PEFT_ONLY = {"ia3_l", "oft_R", "boft_R", "boft_s", "lora_up.bias"}

@@ -30,8 +30,9 @@ from engine.merge.randomised import leading
 from engine.merge.recipe_checks import require_reduction
 from engine.merge.reduction import decomposed, is_kernel
 from engine.merge.writer import FILE_DTYPES, streamed
-from engine.merge.written import Written, written_delta
-from engine.protocol.merge import AdapterTarget, ExtractRecipe, MergeProgress, MergeReport, ModuleResult
+from engine.merge.written import Written, alpha_tensor, written_delta
+from engine.protocol.merge import AdapterTarget, ExtractRecipe
+from engine.protocol.merge_reports import MergeProgress, MergeReport, ModuleResult
 
 
 def run_extract(
@@ -162,7 +163,8 @@ def _lokr(key: ModuleKey, delta: Delta, target: TargetModule, recipe: ExtractRec
     dtype = FILE_DTYPES[recipe.dtype]
     first = (left[:, 0] * root).reshape(a, b).to(dtype)
     second = (right[0] * root).reshape(c, width // b, *target.shape[2:]).to(dtype)
-    tensors = {"lokr_w1": first, "lokr_w2": second}
+    # Whole factors have no rank, so it says nothing; the lycoris library does not open files without it.
+    tensors = {"lokr_w1": first, "lokr_w2": second, "alpha": alpha_tensor(1.0, dtype)}
     made = torch.kron(first.double(), second.double().flatten(1))
     error2, size2 = float((made - matrix.double()).square().sum()), float(matrix.double().square().sum())
     if delta.bias is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from engine.protocol.merge import MergeProgress
+from engine.protocol.merge_reports import MergeProgress
 
 _SURE_AFTER = 1.5
 

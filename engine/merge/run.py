@@ -13,7 +13,8 @@ from engine.merge.extract import run_extract
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
 from engine.merge.methods.table import own_methods
-from engine.protocol.merge import AnyRecipe, MergeProgress
+from engine.protocol.merge import AnyRecipe
+from engine.protocol.merge_reports import MergeProgress
 
 
 def run(

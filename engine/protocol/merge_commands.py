@@ -10,7 +10,8 @@ from engine.protocol.commands import Command
 from engine.protocol.frozen import Frozen
 from engine.protocol.jobs import ErrorView
 from engine.protocol.library import FileView
-from engine.protocol.merge import AnyRecipe, FileMetadata, MergePreview, MergeProgress, MergeReport, MethodList
+from engine.protocol.merge import AnyRecipe, FileMetadata
+from engine.protocol.merge_reports import MergePreview, MergeProgress, MergeReport, MethodList
 
 MergeStatus = Literal["queued", "running", "done", "failed", "canceled"]
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from engine.protocol.frozen import Frozen
 from engine.protocol.library import FileView
-from engine.protocol.merge import AnyRecipe, FileMetadata, MergePreview, MethodList
+from engine.protocol.merge import AnyRecipe, FileMetadata
 from engine.protocol.merge_commands import (
     CancelMerge,
     DeleteMerge,
@@ -23,6 +23,7 @@ from engine.protocol.merge_commands import (
     PreviewMerge,
     SubmitMerge,
 )
+from engine.protocol.merge_reports import MergePreview, MethodList
 from webui.api.failures import read_model
 from webui.api.openapi import takes
 from webui.context import ask, owner_of, reply, web

@@ -10,7 +10,8 @@ import torch
 
 from engine.errors import MergeError
 from engine.merge.delta import Delta
-from engine.protocol.merge import MergeRecipe, MethodOptions, MethodView
+from engine.protocol.merge import MergeRecipe, MethodOptions
+from engine.protocol.merge_reports import MethodView
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from engine.merge.delta import Delta
 from engine.merge.methods.base import Share, need_density, need_inputs
 from engine.merge.methods.dense import on_values
-from engine.protocol.merge import MergeRecipe, MethodOptions, MethodView
+from engine.protocol.merge import MergeRecipe, MethodOptions
+from engine.protocol.merge_reports import MethodView
 
 
 class MagnitudePrune:

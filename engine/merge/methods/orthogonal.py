@@ -14,7 +14,8 @@ from torch import Tensor
 
 from engine.merge.delta import Delta, combined, inner
 from engine.merge.methods.base import Share, need_inputs
-from engine.protocol.merge import MergeRecipe, MethodOptions, MethodView
+from engine.protocol.merge import MergeRecipe, MethodOptions
+from engine.protocol.merge_reports import MethodView
 
 _PARALLEL = 1e-10
 

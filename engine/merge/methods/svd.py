@@ -5,7 +5,8 @@ from __future__ import annotations
 from engine.errors import MergeError
 from engine.merge.methods.base import need_inputs
 from engine.merge.methods.weighted_sum import WeightedSum
-from engine.protocol.merge import MergeRecipe, MethodView
+from engine.protocol.merge import MergeRecipe
+from engine.protocol.merge_reports import MethodView
 
 
 class Svd(WeightedSum):

@@ -8,7 +8,8 @@ import torch
 
 from engine.merge.delta import Delta, combined
 from engine.merge.methods.base import Share, need_inputs
-from engine.protocol.merge import MergeRecipe, MethodOptions, MethodView
+from engine.protocol.merge import MergeRecipe, MethodOptions
+from engine.protocol.merge_reports import MethodView
 
 
 class WeightedSum:

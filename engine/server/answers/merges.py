@@ -16,16 +16,7 @@ from engine.jobs.queue import JobQueue
 from engine.library.library import Library
 from engine.protocol.jobs import FINISHED
 from engine.protocol.library import FileView
-from engine.protocol.merge import (
-    AnyRecipe,
-    BakeRecipe,
-    CheckpointRecipe,
-    MergePreview,
-    MergeProgress,
-    MergeRecipe,
-    MergeReport,
-    MethodList,
-)
+from engine.protocol.merge import AnyRecipe, BakeRecipe, CheckpointRecipe, MergeRecipe
 from engine.protocol.merge_commands import (
     CancelMerge,
     DeleteMerge,
@@ -38,6 +29,7 @@ from engine.protocol.merge_commands import (
     PreviewMerge,
     SubmitMerge,
 )
+from engine.protocol.merge_reports import MergePreview, MergeProgress, MergeReport, MethodList
 from engine.protocol.specs import GenerationSpec
 from engine.server.dispatch import Answers
 from engine.store.jobs import JobRecord

@@ -19,7 +19,8 @@ from engine.loading.torchvision_guard import guard_torchvision
 from engine.merge.files import RecipeFiles
 from engine.merge.run import run
 from engine.protocol.library import ModelView
-from engine.protocol.merge import AnyRecipe, MergeReport
+from engine.protocol.merge import AnyRecipe
+from engine.protocol.merge_reports import MergeReport
 from tests.engine.adapters.conftest import folders, load_parts, targets  # noqa: F401
 
 guard_torchvision()

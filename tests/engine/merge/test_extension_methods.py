@@ -21,7 +21,7 @@ MANIFEST = 'id = "{id}"\nname = "{id}"\nversion = "1"\napi = 1\nengine = "engine
 # The method of docs/extensions.md.
 QUIETER = """
 from engine.merge.delta import combined
-from engine.protocol.merge import MethodView
+from engine.protocol.merge_reports import MethodView
 
 
 class Quieter:

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from engine.adapters.modules import targets_of
 from engine.library.headers import read_header
 from engine.merge.files import RecipeFiles
-from engine.protocol.merge import AdapterTarget, ConvertRecipe, MergeInput, MergeRecipe, Reduction
+from engine.protocol.merge import AdapterTarget, ConvertRecipe, ExtractRecipe, MergeInput, MergeRecipe, Reduction
 from tests.engine.adapters.conftest import unet_output
 from tests.engine.adapters.making import lora, write_adapter
 from tests.engine.merge.conftest import entry_of, finish, nothing, stacked, worst
@@ -88,6 +88,30 @@ def test_the_lycoris_library_does_with_it_what_the_stack_does(kind, folders, loa
     for key, delta in stacked(paths, [0.3, -0.2], targets, nothing(targets)).items():
         ours.get_submodule(key[1]).weight.data += delta.float()
     assert torch.allclose(unet_output(theirs), unet_output(ours), atol=1e-4, rtol=1e-4)
+
+
+def test_the_lycoris_library_reads_an_extracted_lokr(folders, load_parts, tmp_path) -> None:
+    import lycoris
+
+    targets = targets_of(load_parts("sd1"), family="sd1")
+    path = write_adapter(
+        tmp_path / "in.safetensors", targets, lora, choose=lambda key: key[0] == "unet" and "attn" in key[1]
+    )
+    files = RecipeFiles({"in": path}, {"tiny": entry_of(folders["sd1"], "sd1")})
+    out = tmp_path / "out.safetensors"
+    inputs = (MergeInput(name="in", weight=0.5),)
+    recipe = ExtractRecipe(inputs=inputs, base="tiny", kind="lokr", layout="lycoris", dtype="float32")
+    report = finish(recipe, files, out)
+    theirs, ours = load_parts("sd1")["unet"], load_parts("sd1")["unet"]
+    network, _ = lycoris.create_lycoris_from_weights(1.0, str(out), theirs)
+    network.apply_to()
+    assert len(network.loras) == len(report.modules) > 5
+    assert {each.kind for each in report.modules} == {"LoKr"}
+    before = unet_output(ours)
+    for key, delta in stacked([out], [1.0], targets, nothing(targets)).items():
+        ours.get_submodule(key[1]).weight.data += delta.float()
+    assert torch.allclose(unet_output(theirs), unet_output(ours), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(before, unet_output(ours), atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
