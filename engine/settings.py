@@ -90,6 +90,10 @@ class MemorySettings(_Section):
         le=8760,
         description="Hours between two checks whether a loaded file is still what it was; 0 is never.",
     )
+    adapter_storage: Literal["auto", "file", "float16", "bfloat16", "int8"] = Field(
+        default="auto",
+        description="How loaded adapters are kept; auto is as their file has them, and int8 where memory is short.",
+    )
 
 
 class PathSettings(_Section):

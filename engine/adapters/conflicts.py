@@ -26,6 +26,10 @@ BaseWeight = Callable[[ModuleKey], Tensor]
 _SMALLEST = 1e-20
 # From here on two adapters say much the same, or work against each other.
 ALIKE, AGAINST = 0.5, -0.2
+# A slider below that is nearly off.
+FAINT = 0.15
+# Of advice at once, and of names in one sentence.
+MOST_SENTENCES, SHOWN_NAMES = 3, 4
 # Numbers of full changes that a pair is compared in at most: about a second of a slow CPU.
 MOST_NUMBERS = 40_000_000
 # Kinds that work on what the ones before them made, and what they do to it.
@@ -96,45 +100,92 @@ def cosine_of(
     return max(-1.0, min(1.0, product / length)) if length > _SMALLEST else None
 
 
-def advice(conflicts: Sequence[PairConflict], titles: Mapping[str, str]) -> tuple[str, ...]:
-    """What to do about the pairs that stand out, one plain sentence each; `titles` by the adapters' ids."""
-    sentences: list[str] = []
-    for each in conflicts:
-        pair = f"{titles.get(each.first, each.first)} and {titles.get(each.second, each.second)}"
-        worst = min(each.blocks, key=lambda block: block[1], default=("", 0.0))
-        if each.mean_cosine >= ALIKE:
+def advice(
+    conflicts: Sequence[PairConflict], titles: Mapping[str, str], weights: Mapping[str, float] | None = None
+) -> tuple[str, ...]:
+    """What to do about what stands out, the worst first, a few plain sentences however large the stack is.
+
+    Args:
+        titles: by the adapters' ids.
+        weights: their sliders; one that is nearly off (below `FAINT`) disturbs nobody.
+    """
+    heard = [each for each in conflicts if not weights or min(_loud(each, weights)) >= FAINT]
+    sentences = [_too_strong(group, titles) for group in _alike(heard)]
+    against = sorted((each for each in heard if each.mean_cosine <= AGAINST), key=lambda each: each.mean_cosine)
+    sentences += [
+        f"{_pair(each, titles)} work against each other: keep the one that matters more at its weight and lower the "
+        "other."
+        for each in against
+    ]
+    for each in heard:
+        block, cosine = min(each.blocks, key=lambda block: block[1], default=("", 0.0))
+        if cosine <= AGAINST < each.mean_cosine < ALIKE:
             sentences.append(
-                f"{pair} change the same things in the same direction: together they act too strongly, "
-                "so lower one of the weights or leave one out."
+                f"{_pair(each, titles)} work against each other in block {block} only: a block weight of 0 there for "
+                "one of them helps."
             )
-        elif each.mean_cosine <= AGAINST:
-            sentences.append(
-                f"{pair} work against each other: keep the one that matters more at its weight and lower the other."
-            )
-        elif worst[1] <= AGAINST:
-            sentences.append(
-                f"{pair} work against each other in block {worst[0]} only: a block weight of 0 there for one of them "
-                "helps."
-            )
+    if len(sentences) > MOST_SENTENCES:
+        left = len(sentences) - MOST_SENTENCES
+        rest = f"{left} more {'pair stands' if left == 1 else 'pairs stand'} out; the map shows which."
+        return (*sentences[:MOST_SENTENCES], rest)
     return tuple(sentences)
 
 
 def order_advice(adapters: Sequence[Adapter], titles: Mapping[str, str]) -> tuple[str, ...]:
-    """Where the order of the stack matters: a kind that works on the weight, after others on the same modules."""
-    sentences: list[str] = []
+    """Where the order of the stack matters: kinds that work on the weight, after others on the same modules. One
+    sentence at most."""
+    found: list[tuple[str, str, str]] = []
     for place, each in enumerate(adapters[1:], start=1):
         before = [other for other in adapters[:place] if other.patches.keys() & each.patches.keys()]
         kinds = {patch.kind for patch in each.patches.values() if patch.needs_base}
-        if not before or not kinds:
-            continue
-        kind = min(kinds, key=lambda name: (name not in _ON_THE_WEIGHT, name))
+        if before and kinds:
+            kind = min(kinds, key=lambda name: (name not in _ON_THE_WEIGHT, name))
+            earlier = " and ".join(titles.get(other.report.id, other.report.id) for other in before[:2])
+            found.append((titles.get(each.report.id, each.report.id), kind, earlier))
+    if not found:
+        return ()
+    if len(found) > 1:
+        names = _listed([f"{title} ({kind})" for title, kind, _ in found])
+        said = f"{names} work on what those above them changed"
+    else:
+        title, kind, earlier = found[0]
         does = _ON_THE_WEIGHT.get(kind, "works on the weights")
-        earlier = " and ".join(titles.get(other.report.id, other.report.id) for other in before[:2])
-        sentences.append(
-            f"{titles.get(each.report.id, each.report.id)} is {kind}, which {does}, those that {earlier} changed "
-            "included: the order matters. If one of them gets lost, move it further down."
-        )
-    return tuple(sentences)
+        said = f"{title} is {kind}, which {does}, those that {earlier} changed included"
+    return (f"{said}: the order matters. If one of them gets lost, move it further down.",)
+
+
+def _too_strong(group: Sequence[str], titles: Mapping[str, str]) -> str:
+    return (
+        f"{_listed([titles.get(each, each) for each in group])} change the same things in the same direction: together "
+        "they act too strongly, so lower one of the weights or leave one out."
+    )
+
+
+def _alike(conflicts: Sequence[PairConflict]) -> list[list[str]]:
+    """Who says much the same, in groups: the epochs of one training are one group, not a pair for every two of them."""
+    groups: list[list[str]] = []
+    for each in conflicts:
+        if each.mean_cosine < ALIKE:
+            continue
+        touched = [group for group in groups if each.first in group or each.second in group]
+        joined = dict.fromkeys([*(name for group in touched for name in group), each.first, each.second])
+        groups = [*(group for group in groups if group not in touched), list(joined)]
+    return groups
+
+
+def _loud(conflict: PairConflict, weights: Mapping[str, float]) -> tuple[float, float]:
+    return abs(weights.get(conflict.first, 1.0)), abs(weights.get(conflict.second, 1.0))
+
+
+def _pair(conflict: PairConflict, titles: Mapping[str, str]) -> str:
+    return f"{titles.get(conflict.first, conflict.first)} and {titles.get(conflict.second, conflict.second)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:SHOWN_NAMES])
+    if len(names) > SHOWN_NAMES:
+        return f"{', '.join(shown)} and {len(names) - SHOWN_NAMES} more"
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _spread(shared: list[ModuleKey], first: Adapter, second: Adapter, targets: Targets) -> list[ModuleKey]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from engine.adapters.modules import ModuleKey, Targets
 from engine.adapters.patch import ModulePatch
 from engine.adapters.peft_settings import PeftSettings, peft_settings
 from engine.adapters.reading import read_patch
+from engine.adapters.stored import StorageFormat, Stored, Storing, keep_small
 from engine.errors import AdapterError, ModelFileError
 from engine.library.headers import read_header
 from engine.protocol.adapters import AdapterReport
@@ -34,7 +36,8 @@ class Adapter:
     Attributes:
         patches: what it does to each module that fits. They own their memory: the file may change or go.
         embeddings: textual inversions that came inside ("bundle_emb"): name → its tensors by the rest of the key.
-        nbytes: of all tensors.
+        nbytes: of all tensors, as they are kept.
+        stored: how it is kept where that is smaller than the file has it; None: as the file has it.
     """
 
     path: Path
@@ -43,6 +46,13 @@ class Adapter:
     report: AdapterReport
     nbytes: int
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    stored: Stored | None = None
+
+    @property
+    def source(self) -> str:
+        """The file, its state and how it is kept: equal for equal patches."""
+        size, changed = self.stamp
+        return f"{self.path}|{size}|{changed}" + (f"|{self.stored.format}" if self.stored else "")
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -58,11 +68,14 @@ def stamp_of(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def read_adapter(path: Path, targets: Targets, *, title: str, adapter_id: str = "") -> Adapter:
-    """Read what of a file fits a model. Each tensor is read once, through a memory map, and kept in the file's dtype.
+def read_adapter(
+    path: Path, targets: Targets, *, title: str, adapter_id: str = "", storage: StorageFormat | None = None
+) -> Adapter:
+    """Read what of a file fits a model. Each tensor is read once, through a memory map.
 
     Args:
         title: the adapter's name for the sentences of errors.
+        storage: keep it in that format where that is smaller; None: in the file's dtype.
 
     Raises:
         ModelFileError: the file is missing, truncated, no safetensors file, a pickle, or changed while it was read.
@@ -80,13 +93,13 @@ def read_adapter(path: Path, targets: Targets, *, title: str, adapter_id: str = 
     report = report_of(found, targets, adapter_id=adapter_id, title=title)
     require_usable(report, found, targets)
     settings = peft_settings(path, header.metadata)
-    patches: dict[ModuleKey, ModulePatch] = {}
+    read: dict[ModuleKey, Storing] = {}
     embeddings: dict[str, dict[str, Tensor]] = defaultdict(dict)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             for key, names in found.modules.items():
                 tensors = {suffix: _tensor(file, name, title) for suffix, name in names.items()}
-                patches[key] = _patch(tensors, key, targets, settings, title)
+                read[key] = _patch(tensors, key, targets, settings, title, storage)
             for name in found.embeddings:
                 word, _, rest = name.removeprefix(EMBEDDING_PREFIX).partition(".")
                 embeddings[word][rest] = _tensor(file, name, title)
@@ -100,14 +113,27 @@ def read_adapter(path: Path, targets: Targets, *, title: str, adapter_id: str = 
         raise ModelFileError(
             "model_file_changed", f"{path.name} changed while it was read.", "Try again when the copying is done."
         )
+    patches = {key: each.patch for key, each in read.items()}
     nbytes = sum(patch.nbytes for patch in patches.values())
     nbytes += sum(tensor.nbytes for word in embeddings.values() for tensor in word.values())
-    return Adapter(path, stamp, patches, report, nbytes, dict(embeddings))
+    return Adapter(path, stamp, patches, report, nbytes, dict(embeddings), _stored(list(read.values()), storage))
+
+
+def _stored(read: Sequence[Storing], storage: StorageFormat | None) -> Stored | None:
+    whole = sum(each.whole_nbytes for each in read)
+    if storage is None or sum(each.patch.nbytes for each in read) >= whole:
+        return None
+    return Stored(storage, whole, math.sqrt(sum(each.loss_squared for each in read) / len(read)))
 
 
 def _patch(
-    tensors: dict[str, Tensor], key: ModuleKey, targets: Targets, settings: PeftSettings, title: str
-) -> ModulePatch:
+    tensors: dict[str, Tensor],
+    key: ModuleKey,
+    targets: Targets,
+    settings: PeftSettings,
+    title: str,
+    storage: StorageFormat | None,
+) -> Storing:
     alpha = tensors.pop("alpha", None)
     parts = Parts(
         tensors,
@@ -116,10 +142,13 @@ def _patch(
         on_input=settings.on_input(key),
     )
     try:
-        return read_patch(parts, targets.modules[key])
+        if storage is not None:
+            return keep_small(parts, targets.modules[key], storage)
+        patch = read_patch(parts, targets.modules[key])
     except (Misfit, Damaged, Incomplete) as error:
         # The header fitted; only what stands in values (a flag, a config) can bring us here.
         raise AdapterError("adapter_damaged", f"{title} is damaged: {error}.", "Get the file again.") from error
+    return Storing(patch, patch.nbytes, 0.0)
 
 
 def _tensor(file: Any, name: str, title: str) -> Tensor:

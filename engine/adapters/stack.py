@@ -39,9 +39,8 @@ class StackedAdapter:
 
     @property
     def source(self) -> str:
-        """The file and its state."""
-        size, changed = self.adapter.stamp
-        return f"{self.adapter.path}|{size}|{changed}"
+        """The file, its state and how it is kept."""
+        return self.adapter.source
 
     def runs_at(self, fraction: float) -> bool:
         """Whether it is on at that share of the steps (0.0 before the first, below 1.0)."""

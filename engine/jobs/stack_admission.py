@@ -156,6 +156,8 @@ class StackAdmission:
                 )
             )
             return None
+        if row.enabled and (remark := self._library.adapters.remark(row.name, entry)):
+            notices.append(Notice(code="adapter_advice", message=remark))
         found.rows.append(row.model_copy(update={"name": entry.view.id}))
         found.entries.append(entry)
         return entry

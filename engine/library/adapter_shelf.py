@@ -21,7 +21,7 @@ SHOWN = 3
 class AdapterShelf:
     """Immutable, so that readers in other threads need no lock. Finding one costs the same among ten thousand.
 
-    The names that trainers write into the metadata (`ss_output_name`) are no names here: many files share one.
+    The names that trainers write into the metadata (`ss_output_name`) come last, since many files share one.
     """
 
     def __init__(self, entries: Iterable[AdapterEntry] = (), *, scanning: bool = False, token: object = None) -> None:
@@ -43,6 +43,15 @@ class AdapterShelf:
         return dict(names)
 
     @cached_property
+    def _said(self) -> dict[str, list[AdapterEntry]]:
+        """Folded names that trainers gave → who has them."""
+        names: defaultdict[str, list[AdapterEntry]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.facts.said_name:
+                names[_folded(entry.facts.said_name)].append(entry)
+        return dict(names)
+
+    @cached_property
     def _hashes(self) -> list[tuple[str, int]]:
         """Every hash with the place of its entry, in order."""
         return sorted((hash_, place) for place, entry in enumerate(self.entries) for hash_ in _hashes_of(entry))
@@ -57,7 +66,7 @@ class AdapterShelf:
         return self._by_id.get(adapter_id)
 
     def find(self, name: str) -> AdapterEntry:
-        """The adapter of that id, file name or path, title, hash (8 to 64 characters), or "name [hash]".
+        """The adapter of that id, file name or path, title, hash (8 to 64 characters), "name [hash]" or trainer's name.
 
         Raises:
             SpecError: `adapter_unknown`, where nothing or several things have that name.
@@ -94,14 +103,32 @@ class AdapterShelf:
         if len(several) == 1:
             return several[0]
         if several:
-            ids = ", ".join(f"“{entry.view.id}”" for entry in several[:SHOWN])
-            more = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
-            raise SpecError(
-                "adapter_unknown", f"{len(several)} adapters are called “{wanted[:100]}”.", f"Say which: {ids}{more}."
-            )
+            raise _ambiguous(several, f"{len(several)} adapters are called “{wanted[:100]}”.")
         if match := _NAME_AND_HASH.fullmatch(wanted.casefold()):
             return self._by_hash(match[2]) or self.look_up(wanted[: match.end(1)])
-        return self._by_hash(wanted) or self._refuse(wanted)
+        return self._by_hash(wanted) or self._by_trainer(wanted) or self._refuse(wanted)
+
+    def remark(self, name: str, entry: AdapterEntry) -> str:
+        """What a person should know of how `name` was understood as `entry`: which other files have that name, and how
+        to name them. "" where there is nothing to say."""
+        folded = _folded(name)
+        named = [each for each in self._names.get(folded, []) if _folded(_file_name(each)) == folded]
+        others = [f"“{each.view.id}”" for each in named if each is not entry]
+        if len(others) < len(named) and others:
+            shown = " or ".join(others[:SHOWN]) + (f", or one of {len(others) - SHOWN} more" if others[SHOWN:] else "")
+            return (
+                f"{len(named)} files are called “{name.strip()[:100]}”: {entry.view.file} was taken. "
+                f"For {'the other' if len(others) == 1 else 'another'} write {shown}."
+            )
+        if folded not in self._names and folded == _folded(entry.facts.said_name):
+            return f"“{name.strip()[:100]}” is what its trainer called {entry.view.file}, which was taken."
+        return ""
+
+    def _by_trainer(self, name: str) -> AdapterEntry | None:
+        found = self._said.get(_folded(name), [])
+        if len(found) > 1:
+            raise _ambiguous(found, f"The trainers of {len(found)} adapters called them “{name[:100]}”.")
+        return found[0] if found else None
 
     def _refuse(self, name: str) -> AdapterEntry:
         hint = nearest(name, self._by_id) if self.entries else "Put one into models/loras."
@@ -127,10 +154,20 @@ class AdapterShelf:
         )
 
 
+def _ambiguous(entries: list[AdapterEntry], what: str) -> SpecError:
+    ids = ", ".join(f"“{entry.view.id}”" for entry in entries[:SHOWN])
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return SpecError("adapter_unknown", what, f"Say which: {ids}{more}.")
+
+
 def _names_of(entry: AdapterEntry) -> set[str]:
     """Every name that means this entry, folded."""
     view = entry.view
-    return {_folded(name) for name in {view.id, view.title, view.file, view.file.rpartition("/")[2]} if name}
+    return {_folded(name) for name in {view.id, view.title, view.file, _file_name(entry)} if name}
+
+
+def _file_name(entry: AdapterEntry) -> str:
+    return entry.view.file.rpartition("/")[2]
 
 
 def _folded(name: str) -> str:

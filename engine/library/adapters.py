@@ -63,6 +63,7 @@ def adapter_identity(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, s
         text_width=text_width(tensors),
         has_cover=any(metadata.get(key) for key in COVER_KEYS),
         said_hash=_hash(metadata.get("sshs_model_hash", "")),
+        said_name=metadata.get("ss_output_name", "")[:200],
         speed=speed,
     )
     return Identity(

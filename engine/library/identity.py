@@ -33,6 +33,7 @@ class AdapterFacts(Frozen):
         text_width: of the text that the changed UNet reads; 0 where the file does not tell.
         has_cover: there is a picture inside the metadata.
         said_hash: the AutoV3 that the metadata claims (`sshs_model_hash`), which A1111 believes; 64 hex or "".
+        said_name: what its trainer called it (`ss_output_name`), which other studios write into prompts; or "".
         speed: "lcm", "tcd", "lightning", "hyper", "turbo" or "dmd2" where it makes the model draw in few steps; "few"
             where only its build says so, and nobody knows which it is.
     """
@@ -46,6 +47,7 @@ class AdapterFacts(Frozen):
     text_width: int = 0
     has_cover: bool = False
     said_hash: str = ""
+    said_name: str = ""
     speed: str = ""
 
     def tags(self) -> list[tuple[str, int]]:

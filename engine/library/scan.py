@@ -28,7 +28,7 @@ from engine.library.walk import Place, State, beside_of, walk
 from engine.protocol.library import FileKind
 
 # What rules change in identification; rows of another version are read again.
-INFO_VERSION = 5
+INFO_VERSION = 6
 # Of these, however slow the disk is, so many are read at once.
 READ_AT_LEAST = 200
 NO_SIDECAR = Sidecar()

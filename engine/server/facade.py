@@ -110,7 +110,9 @@ class IntelligentGenerationPipeline:
         self.pool = ModelPool(int(self.resources.available_gb * 0.7 * 1024**3), mover=TorchMover(self.resources.device))
         self._patched = PatchedComponents()
         self._cache = EmbeddingCache()
-        self._shop = AdapterShop(self.pool, self._store, partial(self.library.path_of, "adapter"))
+        self._shop = AdapterShop(
+            self.pool, self._store, partial(self.library.path_of, "adapter"), storage=given.memory.adapter_storage
+        )
         annotators = AnnotatorFiles([given.models_dir / "annotators", given.starter_dir / "annotators"])
         controls = ControlAdmission(ControlShelf(self.library), annotators, AssetStore(self._scratch / "state").path)
         self._admission = Admission(self.library, StyleFile(given.data_dir / "styles.csv"), controls)

@@ -59,9 +59,9 @@ class StackChecker:
             conflicts = self._conflicts(fitting, model, targets, told)
         impacts = self._impacts(reports, model, targets, told) if command.impact else ()
         titles = {report.id: report.title for report in reports}
-        return StackReport(
-            reports=reports, conflicts=conflicts, advice=(*told, *advice(conflicts, titles)), impacts=impacts
-        )
+        weights = {report.id: row.unet_weight for row, report in zip(command.adapters, reports, strict=True)}
+        said = (*dict.fromkeys(told), *advice(conflicts, titles, weights))
+        return StackReport(reports=reports, conflicts=conflicts, advice=said, impacts=impacts)
 
     def _impacts(
         self, reports: tuple[AdapterReport, ...], model: ModelEntry, targets: Targets, told: list[str]

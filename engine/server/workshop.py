@@ -77,7 +77,12 @@ class Workshop:
         self._bench = Workbench(
             pool,
             runtime.library,
-            AdapterShop(pool, runtime.store, partial(runtime.library.path_of, "adapter")),
+            AdapterShop(
+                pool,
+                runtime.store,
+                partial(runtime.library.path_of, "adapter"),
+                storage=settings.memory.adapter_storage,
+            ),
             ControlShop(pool, runtime.controls, self._hints, runtime.library.find_model),
             device=self._device,
             dtype=dtype,

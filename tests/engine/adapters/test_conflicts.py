@@ -14,7 +14,7 @@ from engine.adapters.kinds.parts import Parts
 from engine.adapters.modules import ModuleKey, TargetModule, Targets
 from engine.adapters.patch import ModulePatch
 from engine.adapters.reading import read_patch
-from engine.protocol.adapters import AdapterReport
+from engine.protocol.adapters import AdapterReport, PairConflict
 
 LINEAR = TargetModule("linear", (20, 12), False)
 CONV = TargetModule("conv", (8, 6, 3, 3), False)
@@ -151,3 +151,45 @@ def test_opposition_in_one_block_is_named() -> None:
     against = read_patch(Parts({"lora_up.weight": -shared.up, "lora_down.weight": shared.down}), CONV)  # type: ignore[attr-defined]
     conflicts = conflicts_of([adapter("a", {**own, keys[1]: shared}), adapter("b", {**own, keys[1]: against})], TARGETS)
     assert "block M00" in advice(conflicts, {})[0]
+
+
+def pair(first: str, second: str, cosine: float, *blocks: tuple[str, float]) -> PairConflict:
+    return PairConflict(
+        first=first,
+        second=second,
+        shared_modules=4,
+        compared=4,
+        mean_cosine=cosine,
+        blocks=blocks or (("M00", cosine),),
+    )
+
+
+def test_epochs_of_one_training_are_one_sentence() -> None:
+    names = ("e1", "e2", "e3", "e4", "e5")
+    conflicts = [pair(one, other, 0.9) for place, one in enumerate(names) for other in names[place + 1 :]]
+    (sentence,) = advice(conflicts, {})
+    assert sentence.startswith("e1, e2, e3, e4 and 1 more change the same things in the same direction")
+    two = advice([pair("a", "b", 0.8), pair("c", "d", 0.8), pair("a", "c", 0.1)], {})
+    assert [sentence.split(" change")[0] for sentence in two] == ["a and b", "c and d"]
+
+
+def test_advice_is_short_and_begins_with_the_worst() -> None:
+    conflicts = [pair("a", other, -0.25 - place / 10) for place, other in enumerate("bcdef")]
+    sentences = advice([*conflicts, pair("b", "c", 0.1, ("IN01", -0.4))], {})
+    assert [sentence.split(" work")[0] for sentence in sentences[:3]] == ["a and f", "a and e", "a and d"]
+    assert sentences[3:] == ("3 more pairs stand out; the map shows which.",)
+
+
+def test_what_is_unlike_or_nearly_off_is_not_mentioned() -> None:
+    assert advice([pair("a", "b", 0.3), pair("a", "c", -0.1)], {}) == ()
+    loud = pair("a", "b", 0.9)
+    assert advice([loud], {}, {"a": 1.0, "b": 0.1}) == ()
+    assert len(advice([loud], {}, {"a": 1.0, "b": -0.6})) == 1
+    assert len(advice([loud], {}, {"a": 1.0})) == 1
+
+
+def test_one_sentence_of_order_for_a_whole_stack() -> None:
+    key = next(iter(KEYS))
+    stack = [adapter("ink", {key: lora(LINEAR)}), *(adapter(name, {key: oft(LINEAR)}) for name in ("pen", "oil"))]
+    (sentence,) = order_advice(stack, {})
+    assert sentence.startswith("pen (OFT) and oil (OFT) work on what those above them changed: the order matters.")

@@ -99,6 +99,20 @@ def test_rows_are_named_by_the_ids_of_the_library(admit: Admit, library: Library
         assert [row.name for row in spec.adapters] == [other.view.id]
 
 
+@pytest.mark.parametrize("by_tag", [False, True])
+def test_a_name_that_two_files_have_is_taken_with_a_notice_of_how_to_name_the_other(admit: Admit, by_tag: bool) -> None:
+    """As a row of the stack and as a tag in the prompt."""
+    for name, said in (
+        ("twin", ["2 files are called “twin”: a/twin.safetensors was taken. For the other write “b/twin”."]),
+        ("b/twin", []),
+        ("a/twin", []),
+    ):
+        admitted = admit(f"a cat <lora:{name}:0.5>") if by_tag else admit("a cat", AdapterRef(name=name))
+        assert [row.name for row in admitted.spec.adapters] == ["b/twin" if name == "b/twin" else "twin"]
+        assert [message for message in told(admitted, "adapter_advice") if "called" in message] == said
+    assert "called" not in " ".join(told(admit("a cat", AdapterRef(name="twin", enabled=False)), "adapter_advice"))
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_or_skipped_with_a_notice(admit: Admit) -> None:
     error = refused(admit, AdapterRef(name="inc"))
     assert (error.code, type(error)) == ("adapter_unknown", SpecError)

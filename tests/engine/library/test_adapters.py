@@ -185,7 +185,25 @@ def test_equal_names_in_two_folders_stay_apart(loras: Path, open_library: Open) 
     assert shelf.find("b/ink").path == shelf.find("b\\ink.safetensors").path == second
     with pytest.raises(SpecError) as caught:
         shelf.find("last")
-    assert caught.value.code == "adapter_unknown", "what a trainer called it is no name"
+    assert caught.value.code == "adapter_unknown", "what the trainer called both is not guessed at"
+    assert "trainers of 2 adapters" in caught.value.message
+    assert "“ink”" in caught.value.hint
+    assert "“b/ink”" in caught.value.hint
+    said = shelf.remark("ink", shelf.find("ink"))
+    assert said == "2 files are called “ink”: a/ink.safetensors was taken. For the other write “b/ink”."
+    assert shelf.remark("b/ink", shelf.find("b/ink")) == shelf.remark("a/ink", shelf.find("a/ink")) == ""
+
+
+def test_what_a_trainer_called_it_is_its_last_name(loras: Path, open_library: Open) -> None:
+    write_lora(loras / "renamed.safetensors", metadata={"ss_output_name": "Ink_V2"})
+    named = write_lora(loras / "wash.safetensors", seed=1)
+    write_lora(loras / "other.safetensors", seed=2, metadata={"ss_output_name": "wash"})
+    shelf = open_library().adapters
+    found = shelf.find("ink_v2")
+    assert found.view.id == "renamed"
+    assert shelf.remark("ink_v2", found) == "“ink_v2” is what its trainer called renamed.safetensors, which was taken."
+    assert shelf.find("wash").path == named, "a file's own name counts more"
+    assert shelf.remark("wash", shelf.find("wash")) == ""
 
 
 def test_a_title_that_two_share_is_not_guessed_at(loras: Path, open_library: Open) -> None:

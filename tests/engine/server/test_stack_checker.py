@@ -44,8 +44,10 @@ def test_kinds_that_work_on_the_weights_are_compared_too(checker: StackChecker) 
     assert set(pairs) == {"ink pen", "ink oil", "pen oil"}
     assert all(count > 20 for count in pairs.values())
     assert not any("cannot be compared" in sentence for sentence in advice)
-    assert any(sentence.startswith("pen is DoRA, which gives each row a new length") for sentence in advice)
-    assert any(sentence.startswith("oil is OFT, which turns the weights") for sentence in advice)
+    said = "pen (DoRA) and oil (OFT) work on what those above them changed: the order matters."
+    assert [sentence for sentence in advice if "order matters" in sentence] == [
+        f"{said} If one of them gets lost, move it further down."
+    ], "one sentence, however many"
 
 
 def test_a_model_whose_weights_are_gone_is_told_and_the_rest_is_compared(checker: StackChecker, tmp_path: Path) -> None:
