@@ -69,6 +69,9 @@ _BODIES = (
 # Each browser tab would hold one connection for ever, and browsers allow six for a host.
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _GRADIO_SESSIONS = 500
+# Seconds between Gradio's looks at its empty queue and at progress to tell, as it has them on Windows. Its 1 and 10 ms
+# elsewhere cost a twentieth of a core for ever, which the engine computes with.
+_GRADIO_LOOK, _GRADIO_PROGRESS = 0.05, 0.1
 # First parts of the addresses that Gradio's page asks for; "" is the page itself.
 _PAGE_PATHS = frozenset(
     {"", "assets", "config", "favicon.ico", "gradio_api", "manifest.json", "pwa_icon", "static", "svelte", "theme.css"}
@@ -155,6 +158,7 @@ def mount_page(app: FastAPI, context: WebContext, *, safe_mode: bool = False) ->
     app.router.routes.extend(routes_of(tabs, (route for found in scan.loaded for route in found.host.routes)))
     # Without heartbeats Gradio does not notice that a tab is closed: its oldest sessions go when there are too many.
     blocks.state_session_capacity = _GRADIO_SESSIONS
+    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = _GRADIO_LOOK, _GRADIO_PROGRESS
     options = {"max_file_size": _UPLOAD_LIMIT, **mount_options(context.settings)}
     gr.mount_gradio_app(app, blocks, path="/", **options)
     # Gradio would take every address that is not ours, and answer 404 and 405 in its own shape.
