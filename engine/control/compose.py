@@ -171,6 +171,8 @@ def summed(
         if rows is not None:
             parts = [_spread(part, rows, sample.shape[0]) for part in parts]
         total = [_added(before, part) for before, part in zip(total, parts, strict=True)] if total else parts
+        # The next network runs beside the sum alone.
+        del parts
     return (total[:-1], total[-1]) if total else None
 
 

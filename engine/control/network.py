@@ -19,11 +19,13 @@ class ControlNetwork:
 
     Args:
         key: what the weights are; equal keys are the same weights in the same precision.
+        dtype: what they compute in; None: what they rest in.
     """
 
-    def __init__(self, model: Any, key: str) -> None:
+    def __init__(self, model: Any, key: str, dtype: torch.dtype | None = None) -> None:
         self.model = model
         self.key = key
+        self.dtype: torch.dtype = dtype or model.conv_in.weight.dtype
 
     @cached_property
     def pooled(self) -> bool:
@@ -48,8 +50,7 @@ class ControlNetwork:
     @torch.inference_mode()
     def embed(self, hint: torch.Tensor) -> torch.Tensor:
         """The embedded hint, shape (1, C, h, w) of the latents, from pixels 0.0–1.0 RGB, shape (1, 3, H, W)."""
-        weight = self.model.conv_in.weight
-        pixels = hint.to(weight.device, weight.dtype)
+        pixels = hint.to(self.model.conv_in.weight.device, self.dtype)
         if self.model.config.controlnet_conditioning_channel_order == "bgr":
             pixels = pixels.flip(1)
         embedded: torch.Tensor = self.model.controlnet_cond_embedding(pixels)

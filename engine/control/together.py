@@ -11,6 +11,7 @@ import torch
 from engine.control.compose import Active, ControlRows, Unit, control_rows
 from engine.control.ip_adapter import ImagePrompt, PromptRows, prompt_rows
 from engine.control.reference import Reference, ReferenceRows, reference_rows
+from engine.control.t2i_adapter import FeatureRows, FeatureUnit, feature_rows
 
 Kind = TypeVar("Kind")
 
@@ -33,11 +34,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Together:
-    """The rows of ControlNets, of IP-Adapters and of references."""
+    """The rows of ControlNets, of IP-Adapters, of references and of T2I-Adapters."""
 
     nets: tuple[ControlRows, ...] = ()
     prompts: tuple[PromptRows, ...] = ()
     references: tuple[ReferenceRows, ...] = ()
+    features: tuple[FeatureRows, ...] = ()
 
     def picked(self, rows: torch.Tensor) -> Together:
         """The same for some of the rows."""
@@ -45,6 +47,7 @@ class Together:
             tuple(each.picked(rows) for each in self.nets),
             tuple(each.picked(rows) for each in self.prompts),
             tuple(each.picked(rows) for each in self.references),
+            tuple(each.picked(rows) for each in self.features),
         )
 
 
@@ -56,7 +59,8 @@ def together(asked: Sequence[Asked]) -> Together:
     nets = [control_rows([each[:4] for each in row]) for row in _rows(asked, Unit)]
     prompts = [prompt_rows([each[:4] for each in row]) for row in _rows(asked, ImagePrompt)]
     references = [reference_rows(row) for row in _rows(asked, Reference)]
-    return Together(tuple(nets), tuple(prompts), tuple(references))
+    features = [feature_rows([each[:4] for each in row]) for row in _rows(asked, FeatureUnit)]
+    return Together(tuple(nets), tuple(prompts), tuple(references), tuple(features))
 
 
 def _rows(asked: Sequence[Asked], kind: type[Kind]) -> Iterator[tuple[tuple[Kind, float, int, int, float], ...]]:

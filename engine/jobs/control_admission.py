@@ -14,8 +14,8 @@ from engine.control.preprocessors.base import Preprocessor
 from engine.control.preprocessors.table import preprocessor
 from engine.errors import ControlError, SpecError
 from engine.images.assets import AssetStore
-from engine.library.control_types import control_type
-from engine.library.controlnets import ControlShelf, misfit
+from engine.library.control_types import control_type, union_types
+from engine.library.controlnets import ControlEntry, ControlShelf, misfit, unread_type
 from engine.library.entries import ModelEntry
 from engine.protocol.notices import Notice
 from engine.protocol.specs import CONTROL_WEIGHT_RANGE, HINT_RESOLUTION_RANGE, ControlUnit, GenerationSpec
@@ -85,9 +85,16 @@ class ControlAdmission:
             what = preprocessor(unit.preprocessor)
             self._annotators.paths(what)
             values = _checked(what, unit)
-            unit = unit.model_copy(update={"model": entry.view.id, "preprocessor": what.id, "parameters": values})
+            unit = unit.model_copy(
+                update={
+                    "model": entry.view.id,
+                    "preprocessor": what.id,
+                    "parameters": values,
+                    "hint_type": _hint_type(entry, unit, what),
+                }
+            )
             done.append(unit)
-            entries.append((unit, entry.view.title, entry.type))
+            entries.append((unit, entry.view.title, entry.type or unit.hint_type))
         notices.extend(_advice(entries, steps))
         return tuple(done)
 
@@ -183,6 +190,18 @@ def _check_numbers(number: int, unit: ControlUnit) -> None:
             f"The preprocessor's resolution must be from {smallest} to {largest} px, not {unit.resolution}.",
             "Leave it out to fit it to the picture.",
         )
+
+
+def _hint_type(entry: ControlEntry, unit: ControlUnit, what: Preprocessor) -> str:
+    """What a union ControlNet is told of the hint: what the unit says, or what its preprocessor makes; else ""."""
+    if not entry.facts.union:
+        return ""
+    asked = unit.hint_type.strip().casefold()
+    known = union_types(entry.facts.union)
+    found = asked or next((each for each in what.types if each in known), "")
+    if found not in known:
+        raise unread_type(entry, found)
+    return found
 
 
 def _checked(what: Preprocessor, unit: ControlUnit) -> dict[str, float]:

@@ -13,10 +13,14 @@ from engine.control.compose import ControlSet, Unit, WorkingUnit
 from engine.control.fit import as_tensor, fitted
 from engine.control.network import ControlNetwork
 from engine.control.schedule import Window
+from engine.control.union import UnionNetwork
 from engine.errors import ControlError
+from engine.jobs.control_storage import let_rest, loaded_in, resting_format
+from engine.jobs.feature_units import FeatureUnits
 from engine.jobs.hints import HintShop
 from engine.jobs.unit_kinds import PictureUnits
-from engine.library.controlnets import ControlEntry, ControlShelf, misfit
+from engine.library.control_types import union_place
+from engine.library.controlnets import ControlEntry, ControlShelf, misfit, unread_type
 from engine.library.entries import ModelEntry
 from engine.loading.controlnet import load_controlnet
 from engine.loading.loader import module_config, nbytes
@@ -72,6 +76,7 @@ class ControlShop:
         self._model = model
         self._embedded: ByteCache[torch.Tensor] = ByteCache(EMBEDDED_BYTES)
         self._pictures = PictureUnits(pool, shelf, hints, self._embedded)
+        self._features = FeatureUnits(pool, hints, self._embedded)
 
     def lend(self, spec: GenerationSpec, bundle: ModelBundle) -> LentControls:
         """The units of a resolved spec that do something, for the model of `bundle`.
@@ -119,6 +124,8 @@ class ControlShop:
     ) -> WorkingUnit:
         if entry is None:
             return self._pictures.reference(unit, (spec.width or 0, spec.height or 0), bundle)
+        if entry.facts.features is not None:
+            return self._features.unit(unit, entry, spec, bundle)
         if unit.kind == "controlnet":
             return self._unit(unit, entry, spec, bundle, lent)
         made, lease = self._pictures.prompt(unit, entry, bundle)
@@ -128,21 +135,25 @@ class ControlShop:
     def _unit(
         self, unit: ControlUnit, entry: ControlEntry, spec: GenerationSpec, bundle: ModelBundle, lent: LentControls
     ) -> Unit:
-        key = ControlKey(str(entry.path), entry.stamp, str(bundle.dtype).removeprefix("torch."))
+        level = getattr(bundle.parts, "config", None)
+        # The transformer of a union reads its weights itself, past the layers that would widen them.
+        rests = resting_format(None if entry.facts.union else level, entry.facts.dtype, bundle.dtype)
+        key = ControlKey(str(entry.path), entry.stamp, rests)
         lease: Lease[ControlNetwork] = self._pool.lease(
             key, partial(_load, key, entry, bundle), lambda network: nbytes(network.model)
         )
         lent.leases.append(lease)
+        network = _reading(lease.value, unit, entry)
         size = (spec.width or 0, spec.height or 0)
         hint = self._hints.hint(unit, size)
-        place = (key, hint.ref, size, unit.resize)
+        place = (network.key, hint.ref, size, unit.resize)
         embedded = self._embedded.get(place)
         if embedded is None:
             pixels = self._hints.pixels(hint.ref, unit.preprocessor)
-            embedded = lease.value.embed(as_tensor(fitted(pixels, size, unit.resize)))
+            embedded = network.embed(as_tensor(fitted(pixels, size, unit.resize)))
             self._embedded.put(place, embedded, embedded.nbytes)
         return Unit(
-            lease.value,
+            network,
             embedded,
             unit.weight,
             Window(unit.start, unit.end, unit.ramp, unit.percent_rule),
@@ -151,14 +162,30 @@ class ControlShop:
         )
 
 
+def _reading(network: ControlNetwork, unit: ControlUnit, entry: ControlEntry) -> ControlNetwork:
+    """The network as this unit uses it: a union is told what the hint shows.
+
+    Raises:
+        ControlError: `control_type_unknown`.
+    """
+    if not entry.facts.union:
+        return network
+    place = union_place(unit.hint_type, entry.facts.union)
+    if place is None:
+        raise unread_type(entry, unit.hint_type)
+    return UnionNetwork(network.model, network.key, place)
+
+
 def _load(key: ControlKey, entry: ControlEntry, bundle: ModelBundle) -> ControlNetwork:
     config: dict[str, Any] = module_config(bundle.parts.shape("unet"))
     module = load_controlnet(
         entry.path,
         config,
         title=entry.view.title,
-        dtype=bundle.dtype,
+        dtype=loaded_in(key.dtype, entry.facts.dtype),
         device=bundle.device,
         pooled=entry.type == "shuffle",
     )
-    return ControlNetwork(ready(module), f"{key.source}|{key.stamp}|{key.dtype}")
+    wide = key.dtype == str(bundle.dtype).removeprefix("torch.")
+    module = let_rest(ready(module, channels_last=wide), key.dtype, bundle.dtype)
+    return ControlNetwork(module, f"{key.source}|{key.stamp}|{key.dtype}", bundle.dtype)

@@ -56,6 +56,22 @@ CONTROL_TYPES: tuple[ControlType, ...] = (
 )  # fmt: skip
 OTHER = ControlType(id="", title="Other", use="A kind that its name does not tell", low=0.5, high=1.0, words=())
 
+# The order of the types in union ControlNets; the first six, or (ProMax) all eight.
+UNION_TYPES: tuple[tuple[str, ...], ...] = (
+    ("openpose",), ("depth",), ("softedge", "scribble"), ("canny", "lineart", "mlsd"), ("normal",), ("seg",),
+    ("tile",), ("inpaint",),
+)  # fmt: skip
+
+
+def union_place(type_id: str, count: int) -> int | None:
+    """The number of a type in a union ControlNet of `count` types; None where it does not read such hints."""
+    return next((place for place, types in enumerate(UNION_TYPES[:count]) if type_id in types), None)
+
+
+def union_types(count: int) -> tuple[str, ...]:
+    """The types that a union ControlNet of `count` types reads."""
+    return tuple(each for types in UNION_TYPES[:count] for each in types)
+
 
 def control_type(type_id: str) -> ControlType:
     """The type of that id; `OTHER` where there is none."""

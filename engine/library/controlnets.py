@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import ControlError, ModelFileError, SpecError
 from engine.library.control_files import ControlFacts, control_facts
-from engine.library.control_types import control_type, type_of_name
+from engine.library.control_types import control_type, type_of_name, union_types
 from engine.library.entries import ModelEntry
 from engine.library.ip_adapters import EncoderFolders
 from engine.library.library import Library
@@ -110,6 +110,7 @@ class ControlShelf:
             file=path.name,
             family=file.family,
             type=kind.id,
+            hint_types=union_types(facts.union),
             weight=kind.weight if file.default_weight == 1.0 else file.default_weight,
             low=kind.low,
             high=kind.high,
@@ -119,6 +120,19 @@ class ControlShelf:
             fits=None if model is None or problem else not wrong,
             misfit=wrong,
         )
+
+
+def unread_type(entry: ControlEntry, type_id: str) -> ControlError:
+    """A union ControlNet cannot read a hint of that type; "" says that the unit does not tell which it is."""
+    titles = ", ".join(control_type(each).title for each in union_types(entry.facts.union))
+    said = control_type(type_id).title if type_id else ""
+    return ControlError(
+        "control_type_unknown",
+        f"{entry.view.title} does not read hints of the type {said}."
+        if said
+        else f"{entry.view.title} reads several types of hints, and the unit does not say which its picture is.",
+        f"Choose one of its types: {titles}.",
+    )
 
 
 def _wrong_kind(entry: ControlEntry, kind: UnitKind) -> ControlError:
@@ -136,6 +150,8 @@ def _facts(path: Path, stamp: str) -> ControlFacts:
 
 
 def _type(facts: ControlFacts, path: Path, title: str) -> str:
+    if facts.union:
+        return ""
     return "ip_adapter" if facts.prompt is not None else type_of(path, title)
 
 
@@ -163,12 +179,15 @@ def misfit(view: FileView, facts: ControlFacts, model: ModelEntry) -> str:
                 f"has {layers}."
             )
         return ""
-    channels = unet.get("block_out_channels") or (0,)
+    channels = tuple(unet.get("block_out_channels") or (0,))
     if facts.width and channels[0] and facts.width != channels[0]:
         return f"{view.title} was made for another model: it is {facts.width} channels wide, {title} {channels[0]}."
+    widths = facts.features.widths if facts.features is not None else ()
+    if widths and widths[: len(channels)] != channels:
+        return f"{view.title} was made for another model: the features of {title} have other widths."
     blocks = _config(model, "vae").get("block_out_channels")
     scale = 2 ** (len(blocks) - 1) if blocks else 0
-    if scale and facts.hint_scale != scale:
+    if scale and facts.hint_scale and facts.hint_scale != scale:
         return (
             f"{view.title} was made for another model: its latents are {facts.hint_scale} times smaller than the "
             f"picture, those of {title} {scale} times."

@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import ModelFileError
 from engine.library.headers import read_header
 from engine.library.identity import Identity, common_dtype
+from engine.library.t2i_adapters import t2i_facts_of_config
 from engine.protocol.library import FileKind
 
 _PIPELINES = {
@@ -22,6 +23,9 @@ _COMPONENTS: dict[str, FileKind] = {
     "AutoencoderKL": "vae",
     "AutoencoderTiny": "vae",
     "ControlNetModel": "controlnet",
+    "ControlNetModel_Union": "controlnet",
+    "ControlNetUnionModel": "controlnet",
+    "T2IAdapter": "controlnet",
 }
 
 
@@ -59,7 +63,7 @@ def identify_folder(folder: Path) -> Identity:
     identity = Identity(
         kind="checkpoint",
         family=family,
-        dtype=_dtype(folder / "unet"),
+        dtype=folder_dtype(folder / "unet"),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         zero_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
         parts=tuple(part for part in wanted if weight_files(folder / part)),
@@ -113,18 +117,21 @@ def _component(folder: Path, name: str) -> Identity:
         )
     config = _json(folder / "config.json", folder.name)
     channels = config.get("latent_channels", 4)
-    identity = Identity(kind=kind, dtype=_dtype(folder), parts=(kind,))
+    identity = Identity(kind=kind, dtype=folder_dtype(folder), parts=(kind,))
     if kind == "vae" and channels != 4:
         problem = f"{folder.name} is a VAE with {channels} latent channels; Easel's families have 4."
         return identity.model_copy(update={"problem": problem, "code": "model_file_unsupported"})
     if kind == "controlnet":
         width = config.get("cross_attention_dim")
+        if name == "T2IAdapter":
+            return identity.model_copy(update={"family": t2i_facts_of_config(config).family})
         families = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
         return identity.model_copy(update={"family": families.get(width, "") if isinstance(width, int) else ""})
     return identity
 
 
-def _dtype(folder: Path) -> str:
+def folder_dtype(folder: Path) -> str:
+    """The number format that most weights of a component's folder have; "" where that is not told."""
     for file in weight_files(folder):
         if file.suffix == ".safetensors":
             return common_dtype(read_header(file).tensors.values())

@@ -12,6 +12,7 @@ from engine.library.headers import TensorInfo, read_header
 from engine.library.identity import Identity, common_dtype
 from engine.library.ip_adapters import ip_adapter_facts, ip_adapter_problem, is_ip_adapter
 from engine.library.pickles import read_pickle_names
+from engine.library.t2i_adapters import is_t2i_adapter, t2i_facts
 
 Tensors = Mapping[str, TensorInfo]
 Metadata = Mapping[str, str]
@@ -206,6 +207,19 @@ def _ip_adapter(tensors: Tensors, metadata: Metadata, file_name: str) -> Identit
     )
 
 
+def _t2i_adapter(tensors: Tensors, metadata: Metadata, file_name: str) -> Identity:
+    facts = t2i_facts({name: info.shape for name, info in tensors.items()})
+    told = any(info.shape for info in tensors.values())
+    problem = f"{file_name} is a T2I-Adapter of a kind that Easel does not know." if told and not facts.channels else ""
+    return Identity(
+        kind="controlnet",
+        family=facts.family,
+        dtype=common_dtype(tensors.values()),
+        problem=problem,
+        code="model_file_unsupported" if problem else "",
+    )
+
+
 def _is_vae(tensors: Tensors) -> bool:
     return any(
         f"{prefix}encoder.conv_in.weight" in tensors and f"{prefix}decoder.conv_in.weight" in tensors
@@ -287,7 +301,7 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], Callable[[Tensors, Metadata, str]
         _is_upscaler,
         lambda tensors, metadata, file_name: Identity(kind="upscaler", dtype=common_dtype(tensors.values())),
     ),
-    (_named(("body.0.in_conv", "adapter.body", "body.0.block1")), _says("a T2I-Adapter, which Easel cannot use yet")),
+    (is_t2i_adapter, _t2i_adapter),
     (_named(("down_blocks.", "conv_in.")), _says("a UNet alone; Easel needs the whole model folder")),
     (_named(("text_model.", "transformer.text_model.")), _says("a text encoder alone; Easel needs the whole model")),
 )

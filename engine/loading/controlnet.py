@@ -13,6 +13,7 @@ from accelerate import init_empty_weights
 from engine.errors import ModelFileError
 from engine.families.keys import CONTROL_PREFIX, Rename, controlnet_name
 from engine.library.control_files import control_facts
+from engine.library.headers import read_header
 from engine.loading.components import fill
 from engine.loading.layouts import read_state
 from engine.loading.loader import weights_file
@@ -40,7 +41,7 @@ def load_controlnet(
     device: torch.device | str = "cpu",
     pooled: bool = False,
 ) -> torch.nn.Module:
-    """diffusers' ControlNetModel with the weights of a file or folder, in eval mode and without gradients.
+    """diffusers' ControlNetModel (ControlNetUnionModel) with the weights of a file or folder, in eval mode, no gradients.
 
     Args:
         unet_config: of the UNet that it is for: files without a config of their own have its shape.
@@ -73,7 +74,20 @@ def load_controlnet(
 def _config_of(path: Path, unet_config: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     shared = {name: unet_config[name] for name in _SHARED if unet_config.get(name) is not None}
     channels = control_facts(path).hint_channels
-    return {**shared, "conditioning_embedding_out_channels": channels, "global_pool_conditions": pooled}
+    told = {**shared, "conditioning_embedding_out_channels": channels, "global_pool_conditions": pooled}
+    return {**told, **_union_config(path)} if control_facts(path).union else told
+
+
+def _union_config(path: Path) -> dict[str, Any]:
+    """What a union ControlNet's shapes tell; the heads of its transformer are those of the published ones."""
+    tensors = read_header(path).tensors
+    types, width = tensors["task_embedding"].shape
+    depth = sum(name.startswith("transformer_layes.") and name.endswith(".ln_1.weight") for name in tensors)
+    return {
+        "num_control_type": types, "num_trans_channel": width, "num_trans_head": 8, "num_trans_layer": depth,
+        "num_proj_channel": tensors["spatial_ch_projs.weight"].shape[0],
+        "addition_time_embed_dim": tensors["control_add_embedding.linear_1.weight"].shape[1] // types,
+    }  # fmt: skip
 
 
 def _own_config(folder: Path, title: str) -> dict[str, Any]:
@@ -89,7 +103,7 @@ def _own_config(folder: Path, title: str) -> dict[str, Any]:
 
 
 def _build(config: Mapping[str, Any], title: str) -> torch.nn.Module:
-    from diffusers import ControlNetModel
+    from diffusers import ControlNetModel, ControlNetUnionModel
 
     unsupported = [
         name
@@ -109,7 +123,8 @@ def _build(config: Mapping[str, Any], title: str) -> torch.nn.Module:
         )
     try:
         with init_empty_weights(include_buffers=False):
-            module: torch.nn.Module = ControlNetModel.from_config(dict(config))
+            kind = ControlNetUnionModel if config.get("num_control_type") else ControlNetModel
+            module: torch.nn.Module = kind.from_config({**config, "_class_name": kind.__name__})
     except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
         raise ModelFileError(
             "model_file_unsupported", f"The settings of {title} cannot be used: {error}.", ""

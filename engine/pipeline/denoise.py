@@ -13,6 +13,7 @@ from engine.adapters.plan import NO_CHANGES
 from engine.control.compose import summed
 from engine.control.ip_adapter import prompted
 from engine.control.reference import referred
+from engine.control.t2i_adapter import inside
 from engine.control.together import Asked, Together, together
 from engine.errors import GenerationError
 from engine.pipeline.company import of_one_mind
@@ -128,11 +129,12 @@ def _evaluate(bundle: ModelBundle, call: _Call, *, whole: bool = False) -> torch
         added=call.added,
         whole=whole,
     )
+    features = inside(controls.features, bundle.dtype)
 
     def ask(latents: torch.Tensor | None = None) -> torch.Tensor:
         if latents is not None:
-            return _asked(bundle, call, latents.to(bundle.dtype).contiguous(memory_format=bundle.memory_format), None)
-        return _asked(bundle, call, call.sample, residuals)
+            return _asked(bundle, call, latents.to(bundle.dtype).contiguous(memory_format=bundle.memory_format))
+        return _asked(bundle, call, call.sample, residuals, features)
 
     with prompted(bundle.unet, controls.prompts) if controls.prompts else nullcontext():
         return referred(bundle.unet, controls.references, ask, whole=whole) if controls.references else ask()
@@ -142,7 +144,8 @@ def _asked(
     bundle: ModelBundle,
     call: _Call,
     sample: torch.Tensor,
-    residuals: tuple[list[torch.Tensor], torch.Tensor] | None,
+    residuals: tuple[list[torch.Tensor], torch.Tensor] | None = None,
+    features: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """The UNet's answer for `sample`."""
     text: Any = call.text.embeds
@@ -157,6 +160,8 @@ def _asked(
         added_cond_kwargs=call.added or None,
         down_block_additional_residuals=residuals[0] if residuals is not None else None,
         mid_block_additional_residual=residuals[1] if residuals is not None else None,
+        # The UNet takes them out of the list one by one.
+        down_intrablock_additional_residuals=None if features is None else list(features),
         return_dict=False,
     )[0]
     return answer

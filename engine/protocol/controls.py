@@ -29,6 +29,7 @@ class ControlNetView(Frozen):
         kind: of the units that it is for.
         id: unique and stable. family: "sd1", "sd2", "sdxl"; "" where the file does not tell.
         type: the id of its `ControlType`, "" where its name does not tell.
+        hint_types: the types of hints that a union ControlNet reads; () for those that read one.
         weight, low, high: what a unit starts with, and the range that suits it.
         preprocessor: the id of the preprocessor to start with.
         fits: whether it fits the model that was asked about; None where none was.
@@ -41,6 +42,7 @@ class ControlNetView(Frozen):
     file: str = ""
     family: str = ""
     type: str = ""
+    hint_types: tuple[str, ...] = ()
     weight: float = 1.0
     low: float = 0.5
     high: float = 1.0

@@ -73,6 +73,8 @@ class ControlUnit(Frozen):
             admission. An "ip_adapter" without one takes the first that fits; a "reference" has none.
         image: an asset reference, `asset:<sha256>`.
         preprocessor: an id of the preprocessor table; "none" takes the picture as the hint.
+        hint_type: what the hint shows, for a union ControlNet, which reads several types: an id of a `ControlType`; ""
+            is that of the preprocessor. Others take no notice of it.
         parameters: the preprocessor's own numbers by name; those that are left out take their defaults.
         weight: 0.0–2.0.
         start, end: fractions, 0.0–1.0, counted by `percent_rule`: "step" counts steps (A1111, diffusers), "sigma" the
@@ -94,6 +96,7 @@ class ControlUnit(Frozen):
     model: str = ""
     image: str = ""
     preprocessor: str = "none"
+    hint_type: str = ""
     parameters: dict[str, float] = Field(default_factory=dict)
     weight: float = 1.0
     start: float = 0.0

@@ -151,7 +151,6 @@ def control(names: list[str], **shapes: tuple[int, ...]) -> dict[str, TensorInfo
         (["control_model.input_blocks.0.0.weight", "difference"], "differences"),
         (["controlnet_x_embedder.weight", "transformer_blocks.0.attn.to_q.weight"], "Flux"),
         (["lllite_unet_input_blocks_4_1.conditioning1.0.weight"], "LLLite"),
-        (["body.0.in_conv.weight", "adapter.body.0.resnets.0.block1.weight"], "T2I-Adapter"),
     ],
 )
 def test_variants_that_cannot_be_run_say_so_at_the_scan(names: list[str], word: str) -> None:
