@@ -1,38 +1,21 @@
-"""A1111's infotext: the grammar, writing it from a spec, reading a spec from it.
-
-    infotext := prompt-lines ["\\nNegative prompt: " negative-lines] "\\n" pairs
-    pairs    := key ": " value {", " key ": " value}        one line, at least three pairs, else it is prompt
-
-A value is quoted with JSON's rules where it contains a comma, a line feed or a colon. See docs/file-formats.md.
-"""
+"""A1111's infotext: writing it from a spec, reading a spec from it. See docs/file-formats.md."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.conditioning.adapter_tags import cut_tags, plain_number, tag_name, write_tag
 from engine.images.control_units import control_keys, control_pairs, read_controls
 from engine.images.draft import Canonical, Draft, Lookups, clean_text
-from engine.images.safe_json import unreadable
+from engine.images.infotext_grammar import MAX_INFOTEXT, NEGATIVE, NEGATIVE_KEY, PROMPT_KEY, parse_infotext, write_pairs
+from engine.images.restoration import restore
 from engine.protocol.commands import Recipe
 from engine.protocol.library import SamplerView
 from engine.protocol.specs import GenerationSpec
 
-MAX_INFOTEXT = 2**20
-MIN_PAIRS = 3
 HASH_LENGTH = 10
 LORA_HASH_LENGTH = 12
-PROMPT_KEY, NEGATIVE_KEY = "Prompt", "Negative prompt"
-_NEGATIVE = "Negative prompt:"
-
-# The known pattern is `\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)`. This one finds the same pairs, but only
-# tries each run of key characters once, so that a hostile text of a megabyte takes linear time.
-_PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(\w[\w \-/]++):\s*+("(?:\\.|[^\\"])++"|[^,]*+)(?:,|$)')
-_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
-# Civitai's raw JSON object, which the grammar above would tear apart at its commas.
-_HASHES = re.compile(r"(?:^|,)\s{0,8}Hashes:\s{0,8}(\{[^{}]{0,100000}\})(?=,|$)")
 
 
 def write_infotext(
@@ -87,54 +70,8 @@ def write_infotext(
         # Raw, not quoted: Civitai looks for the bare object.
         line += f", Hashes: {json.dumps(known, separators=(',', ':'), ensure_ascii=False)}"
     line += ", " + write_pairs([("Version", f"Easel {version}")])
-    negative = f"\n{_NEGATIVE} {spec.negative_prompt}" if spec.negative_prompt else ""
+    negative = f"\n{NEGATIVE} {spec.negative_prompt}" if spec.negative_prompt else ""
     return f"{_tagged_prompt(spec)}{negative}\n{line}".strip()
-
-
-def write_pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    """`key: value` pairs joined by ", "; a pair whose value is its key is written as the bare key."""
-    return ", ".join(key if key == value else f"{key}: {quote(value)}" for key, value in pairs)
-
-
-def quote(value: str) -> str:
-    """`value`, as a JSON string where it holds a comma, a line feed or a colon, or would not be read back bare."""
-    bare = not any(mark in value for mark in ",\n:") and value == value.strip() and not value.startswith('"')
-    return value if bare else json.dumps(value, ensure_ascii=False)
-
-
-def unquote(value: str) -> str:
-    """The reverse of `quote`; text that is not proper JSON is kept as it is."""
-    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
-        return value
-    try:
-        decoded = json.loads(value, strict=False)
-    except ValueError:
-        return value
-    return decoded if isinstance(decoded, str) else value
-
-
-def parse_infotext(text: str) -> dict[str, str]:
-    """The fields of an infotext: `Prompt`, `Negative prompt`, and the pairs under their own keys.
-
-    Values of the form WxH become `key-1` and `key-2`; Civitai's `Hashes` is kept as its JSON text. A last line with
-    fewer than three pairs belongs to the prompt.
-
-    Raises:
-        SpecError: `image_unreadable` when the text is longer than 1 MiB.
-    """
-    if len(text) > MAX_INFOTEXT:
-        raise unreadable("the text is too long.")
-    lines = [line.removesuffix("\r") for line in text.strip().split("\n")]
-    fields: dict[str, str] = {}
-    pairs, hashes = _pairs(lines[-1])
-    if len(pairs) >= MIN_PAIRS:
-        lines.pop()
-        for key, value in pairs:
-            _keep(fields, key, value)
-        if hashes:
-            fields["Hashes"] = hashes
-    prompt, negative = _prompts(lines)
-    return {PROMPT_KEY: prompt, NEGATIVE_KEY: negative, **fields}
 
 
 def spec_from_infotext(text: str, *, canonical: Canonical | None = None, lookups: Lookups | None = None) -> Recipe:
@@ -150,11 +87,11 @@ def spec_from_infotext(text: str, *, canonical: Canonical | None = None, lookups
         return Recipe(infotext=clean_text(text[:MAX_INFOTEXT]))
     from_easel = fields.get("Version", "").startswith("Easel")
     source = "easel" if from_easel else "a1111"
-    return draft_from_fields(fields).to_recipe(source, text, lookups or Lookups(canonical=canonical))
+    return restore(draft_from_fields(fields), source, text, lookups or Lookups(canonical=canonical))
 
 
 def draft_from_fields(fields: dict[str, str]) -> Draft:
-    """Settings out of parsed infotext. Missing fields take A1111's defaults (noise from the GPU, clip skip 1)."""
+    """Settings out of parsed infotext. A missing clip skip is 1, as in A1111; a missing RNG stays unsaid."""
     draft = Draft(
         prompt=fields.get(PROMPT_KEY, ""),
         negative=fields.get(NEGATIVE_KEY, ""),
@@ -170,7 +107,7 @@ def draft_from_fields(fields: dict[str, str]) -> Draft:
         vae=fields.get("VAE", ""),
         clip_skip=fields.get("Clip skip"),
         upscale=fields.get("Postprocess upscale by"),
-        rng=fields.get("RNG", "GPU"),
+        rng=fields.get("RNG", ""),
     )
     draft.adapters = adapters_in(draft.prompt, fields.get("Lora hashes", ""), fields.get("Hashes", ""))
     draft.embeddings = embeddings_in(fields.get("TI hashes", ""), fields.get("Hashes", ""))
@@ -291,44 +228,3 @@ def _adapter_hashes(spec: GenerationSpec, known: Mapping[str, tuple[str, str]]) 
         if row.enabled and sha256:
             civitai[f"lora:{name}"] = sha256[:HASH_LENGTH]
     return ", ".join(f"{name}: {digest}" for name, digest in short.items()), civitai
-
-
-def _pairs(line: str) -> tuple[list[tuple[str, str]], str]:
-    """Pairs of a line, and the raw `Hashes` object ("" where there is none), which is taken out first."""
-    hashes = ""
-    found = _HASHES.search(line)
-    if found and _is_json(found.group(1)):
-        hashes = found.group(1)
-        line = line[: found.start()] + line[found.end() :]
-    return [(match.group(1).strip(), match.group(2).strip()) for match in _PAIR.finditer(line)], hashes
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _keep(fields: dict[str, str], key: str, raw: str) -> None:
-    value = unquote(raw)
-    size = _SIZE.fullmatch(value)
-    if size:
-        fields[f"{key}-1"], fields[f"{key}-2"] = size.groups()
-    elif key not in (PROMPT_KEY, NEGATIVE_KEY):
-        fields[key] = value
-
-
-def _prompts(lines: Sequence[str]) -> tuple[str, str]:
-    prompt: list[str] = []
-    negative: list[str] | None = None
-    for line in lines:
-        if line.lstrip().startswith(_NEGATIVE):
-            rest = line.lstrip()[len(_NEGATIVE) :].removeprefix(" ")
-            negative = [rest] if negative is None else [*negative, rest]
-        elif negative is None:
-            prompt.append(line)
-        else:
-            negative.append(line)
-    return "\n".join(prompt), "\n".join(negative or [])

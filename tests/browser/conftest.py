@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +67,20 @@ class Studio:
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs, newest first."""
         return self.get("/api/v1/jobs?limit=100")["jobs"]  # type: ignore[no-any-return]
+
+    def stored_form(self) -> dict[str, Any]:
+        """What the studio remembers of the form."""
+        with contextlib.closing(self._database()) as db:
+            row = db.execute("SELECT value FROM stored_values WHERE key = 'txt2img.form'").fetchone()
+        return json.loads(row[0]) if row else {}
+
+    def forget_form(self) -> None:
+        """The next visit begins with the model's values, whatever the one before left in the form."""
+        with contextlib.closing(self._database()) as db, db:
+            db.execute("DELETE FROM stored_values WHERE key = 'txt2img.form'")
+
+    def _database(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.data / "outputs" / ".easel" / "studio.db", timeout=30)
 
     def cancel_all(self) -> None:
         """Leave nothing running for the next test."""
@@ -171,6 +188,22 @@ class Visit:
             assert time.monotonic() < deadline, "it did not happen"
             self.page.wait_for_timeout(100)
 
+    def kept(self, **fields: object) -> None:
+        """Wait until the studio remembers these values of the form; the page sends them by itself."""
+        self.until(lambda: fields.items() <= self.studio.stored_form().items())
+
+    def drop(self, url: str) -> None:
+        """Drop a picture of the studio on the page."""
+        self.page.evaluate(
+            """async (url) => {
+                const data = new DataTransfer();
+                data.items.add(new File([await (await fetch(url)).blob()], 'picture.png', {type: 'image/png'}));
+                const drop = new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data});
+                document.body.dispatchEvent(drop);
+            }""",
+            url,
+        )
+
     def finished_picture(self) -> Any:
         """The newest job's last picture on the stage, once the job is done."""
         self.until(lambda: self.studio.jobs()[0]["status"] == "done")
@@ -205,6 +238,7 @@ class Visit:
 @pytest.fixture
 def visit(chromium: Any, studio: Studio) -> Iterator[Visit]:
     """A fresh visit; afterwards no fault was written to the console and no other host was asked."""
+    studio.forget_form()
     made = Visit(chromium, studio)
     yield made
     studio.cancel_all()

@@ -21,6 +21,7 @@ from engine.protocol.library import ModelDefaults, ModelView
 from engine.sampling.table import sampler_views
 from engine.settings import Settings
 from webui.components.form import FIELDS
+from webui.components.form_widgets import FormWidgets
 from webui.components.generation_form import GenerationForm
 from webui.host import PageBridge, TabContext
 from webui.studio import build_studio
@@ -54,17 +55,16 @@ class Engine:
 
 
 def form_on(engine: Engine) -> GenerationForm:
-    widgets = {name: gr.Textbox(render=False) for name in FIELDS}
     line = gr.HTML(render=False)
-    return GenerationForm(
-        TabContext(client=engine, settings=Settings()),
-        widgets,
+    widgets = FormWidgets(
+        {name: gr.Textbox(render=False) for name in FIELDS},
         tokens=line,
         advice=line,
         about=line,
         infotext=gr.Textbox(render=False),
         panels={},
     )
+    return GenerationForm(TabContext(client=engine, settings=Settings()), widgets)
 
 
 def attach(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -86,6 +86,12 @@ VIEW = ModelView(
 def test_an_engine_that_is_still_starting_changes_nothing_and_is_no_error() -> None:
     values, message = attach(Engine(None))
     assert (values, message) == ({}, {"kind": "unattached"})
+
+
+def test_a_form_that_could_not_be_kept_is_told_to_the_page_alone() -> None:
+    """It tries again when the engine is back; nobody has to read about it."""
+    reply = asyncio.run(form_on(Engine(None)).keep(None, *("" for _ in FIELDS), REQUEST))
+    assert reply.messages == ({"kind": "unkept"},)
 
 
 def test_without_any_model_the_page_is_told_where_models_go() -> None:

@@ -19,7 +19,7 @@ import gradio as gr
 from engine.errors import StudioError
 
 # What the page script may tell: the form's own script events. Each is an event of the bridge component.
-SIGNALS: tuple[str, ...] = ("attach", "recall", "example", "remedy", "library", "picture", "spec")
+SIGNALS: tuple[str, ...] = ("attach", "keep", "recall", "example", "remedy", "library", "picture", "spec")
 
 _ON_LOAD = """
 const signals = SIGNALS;
@@ -82,7 +82,7 @@ class PageBridge:
         preprocessing): a list that became longer since the page was loaded is no reason to refuse a choice.
         """
 
-        async def run(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        async def run(request: gr.Request, *values: Any) -> Any:
             return await self._answer(handler, values, request, len(outputs), errors_as)
 
         self._wire(event, run, inputs, outputs, trigger_mode)
@@ -92,11 +92,16 @@ class PageBridge:
     ) -> None:
         """Wire a signal of the page script (one of SIGNALS): `handler(data, *values, request)`, otherwise as `on`."""
 
-        async def run(event: gr.EventData, request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        async def run(event: gr.EventData, request: gr.Request, *values: Any) -> Any:
             data = (getattr(event, "_data", None) or {}).get("data")
             return await self._answer(handler, (data, *values), request, len(outputs))
 
         self._wire(getattr(self.component, kind), run, inputs, outputs, "multiple")
+
+    def on_change(self, widgets: Sequence[Any], script: str) -> None:
+        """Run a line of the page script whenever one of `widgets` holds something else; nothing goes to the server."""
+        changes = [widget.change for widget in widgets if hasattr(widget, "change")]
+        gr.on(changes, None, js=script, queue=False, show_progress="hidden", api_visibility="private")
 
     def on_load(self, handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Call `handler(request)` each time a page is opened; one value per output, otherwise as `on`."""
@@ -114,16 +119,17 @@ class PageBridge:
         request: gr.Request,
         count: int,
         errors_as: str = "error",
-    ) -> tuple[Any, ...]:
+    ) -> Any:
+        """One value per output and the message, as Gradio wants them: a single one stands alone."""
         try:
             answer = handler(*arguments, request)
             if inspect.isawaitable(answer):
                 answer = await answer
         except StudioError as error:
-            return (*(gr.skip() for _ in range(count)), self._message(request, {"kind": errors_as, **error.to_wire()}))
+            return _row([gr.skip()] * count, self._message(request, {"kind": errors_as, **error.to_wire()}))
         reply = answer if isinstance(answer, Reply) else Reply(_as_tuple(answer, count))
         values = reply.values or tuple(gr.skip() for _ in range(count))
-        return (*values, self._message(request, *reply.messages) if reply.messages else gr.skip())
+        return _row(values, self._message(request, *reply.messages) if reply.messages else gr.skip())
 
     def _wire(
         self,
@@ -143,6 +149,10 @@ class PageBridge:
             trigger_mode=mode,
             api_visibility="private",
         )
+
+
+def _row(values: Sequence[Any], message: Any) -> Any:
+    return (*values, message) if values else message
 
 
 def _as_tuple(answer: Any, count: int) -> tuple[Any, ...]:

@@ -71,7 +71,8 @@ def spec_from_form(form: Mapping[str, Any], ext: Mapping[str, Any] | None = None
     try:
         return GenerationSpec.model_validate({**fields, "output": output, "ext": dict(ext or {})})
     except ValidationError as error:
-        raise explain(error, GenerationSpec) from error
+        fault = explain(error, GenerationSpec)
+        raise SpecError(fault.code, fault.message, "Change it in the form and try again.") from error
 
 
 def form_from_spec(spec: GenerationSpec) -> dict[str, Any]:

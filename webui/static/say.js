@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 let shelf = null;
 
+// `stay`: milliseconds, or true to stay until it is closed.
 export function say(text, { kind = "info", action = null, onAction = null, stay = null } = {}) {
   if (!shelf) {
     shelf = h("div", { class: "easel-shelf", role: "status", "aria-live": "polite" });
@@ -29,7 +30,7 @@ export function say(text, { kind = "info", action = null, onAction = null, stay 
   // Time to read, and to undo; a pointer or the focus on it keeps it.
   let timer = null;
   const start = () => {
-    timer = setTimeout(away, stay ?? (action || kind === "error" ? 9000 : 4500));
+    if (stay !== true) timer = setTimeout(away, stay || (action || kind === "error" ? 9000 : 4500));
   };
   const hold = () => clearTimeout(timer);
   slip.addEventListener("pointerenter", hold);

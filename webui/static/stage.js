@@ -1,9 +1,11 @@
 // The stage: what is being painted now, or the picture last made, large; beneath it all recent pictures.
 
-import { api, signal } from "./api.js";
-import { h, onceAFrame, pictureUrl, seconds, thumbUrl, tool } from "./dom.js";
+import { api } from "./api.js";
+import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
+import { failureCard } from "./failure_card.js";
 import { finished, live, paints } from "./live.js";
 import { applyScaling, pictureTools, scaling } from "./pictures.js";
+import { imagesOf, Strip } from "./strip.js";
 import { openViewer } from "./viewer.js";
 
 const STAGES = {
@@ -17,14 +19,12 @@ const STAGES = {
   saving: "Saving",
   finished: "Done",
 };
-const STRIP_LENGTH = 24;
 
 class Stage extends HTMLElement {
   constructor() {
     super();
     // Which picture is on the stage: {job, index}; null follows whatever is newest.
     this.chosen = null;
-    this.refused = null;
     this.skipped = new Set();
     this.key = "";
   }
@@ -46,6 +46,7 @@ class Stage extends HTMLElement {
   }
 
   build() {
+    this.refusal = h("div", { class: "easel-refusal", hidden: true });
     this.canvas = h("div", { class: "easel-canvas" });
     this.bar = h("div", { class: "easel-meter", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
     this.words = h("span", { class: "easel-words" });
@@ -55,13 +56,17 @@ class Stage extends HTMLElement {
     this.progress = h("div", { class: "easel-progress" }, this.bar, h("div", { class: "easel-progress-line" }, this.words, this.skip, this.cancel));
     this.caption = h("div", { class: "easel-caption" });
     this.notices = h("ul", { class: "easel-notices" });
-    this.strip = h("div", { class: "easel-strip", role: "group", "aria-label": "Recent pictures" });
-    this.append(h("section", { class: "easel-stage easel-card", "aria-label": "Stage" }, this.canvas, this.progress, this.caption, this.notices, this.strip));
+    this.strip = new Strip((slot) => {
+      this.refuse(null);
+      this.chosen = slot;
+      this.redraw();
+    });
+    this.append(h("section", { class: "easel-stage easel-card", "aria-label": "Stage" }, this.refusal, this.canvas, this.progress, this.caption, this.notices, this.strip.element));
   }
 
   follow() {
     this.chosen = null;
-    this.refused = null;
+    this.refuse(null);
     this.redraw();
   }
 
@@ -72,10 +77,11 @@ class Stage extends HTMLElement {
     if (window.innerWidth <= 900) this.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   }
 
+  // What the studio did not take stands above the picture that goes on; null takes it away.
   refuse(error) {
-    this.refused = error;
-    this.redraw();
-    if (window.innerWidth <= 900) this.scrollIntoView({ block: "nearest" });
+    this.refusal.hidden = !error;
+    this.refusal.replaceChildren(...(error ? [failureCard(error, () => this.refuse(null))] : []));
+    if (error && window.innerWidth <= 900) this.scrollIntoView({ block: "nearest" });
   }
 
   // What to show: the picture that was chosen, else the one being painted, else the newest.
@@ -110,12 +116,12 @@ class Stage extends HTMLElement {
     this.drawProgress(job);
     this.drawCaption(image);
     this.drawNotices(job);
-    this.drawStrip(job, index);
+    this.strip.draw({ job, index }, this.skipped);
   }
 
   drawCanvas(job, index, image) {
     const preview = job ? live.previews.get(job.id)?.get(index) : null;
-    const failure = this.refused ?? (job?.status === "failed" && !image ? job.error : null);
+    const failure = job?.status === "failed" && !image ? job.error : null;
     const kind = failure ? "error" : image ? "image" : preview ? "preview" : job && !finished(job) ? "waiting" : "empty";
     const key = `${kind}:${job?.id ?? ""}:${index ?? ""}:${image?.id ?? ""}:${failure?.code ?? ""}:${failure?.message ?? ""}`;
     this.canvas.dataset.kind = kind;
@@ -127,7 +133,7 @@ class Stage extends HTMLElement {
   }
 
   content(kind, job, image, failure) {
-    if (kind === "error") return errorCard(failure);
+    if (kind === "error") return failureCard(failure);
     if (kind === "image") {
       const picture = h("img", { src: pictureUrl(image), alt: image.spec.prompt || "Picture without a prompt", width: image.width, height: image.height });
       fitPicture(picture, image.width, image.height);
@@ -148,7 +154,7 @@ class Stage extends HTMLElement {
 
   drawProgress(job) {
     const running = job && !finished(job);
-    this.progress.hidden = !running || Boolean(this.refused);
+    this.progress.hidden = !running;
     if (!running) return;
     const { progress, spec } = job;
     const percent = Math.round(progress.fraction * 100);
@@ -168,7 +174,7 @@ class Stage extends HTMLElement {
   }
 
   drawCaption(image) {
-    const key = image && !this.refused ? `${image.id}:${image.favourite}:${scaling()}` : "";
+    const key = image ? `${image.id}:${image.favourite}:${scaling()}` : "";
     if (this.caption.dataset.key === key) return;
     this.caption.dataset.key = key;
     if (!key) return this.caption.replaceChildren();
@@ -189,68 +195,11 @@ class Stage extends HTMLElement {
   }
 
   drawNotices(job) {
-    const notices = job && !this.refused ? job.notices : [];
+    const notices = job ? job.notices : [];
     const key = notices.map((notice) => notice.message).join("\n");
     if (this.notices.dataset.key === key) return;
     this.notices.dataset.key = key;
     this.notices.replaceChildren(...notices.map((notice) => h("li", { "data-level": notice.level, text: notice.message })));
-  }
-
-  drawStrip(shownJob, shownIndex) {
-    const slots = this.slots();
-    this.strip.hidden = slots.length < 2;
-    const key = slots.map((slot) => `${slot.job.id}:${slot.index}:${slot.image?.id ?? ""}:${slot.state}`).join("|");
-    if (this.strip.dataset.key !== key) {
-      this.strip.dataset.key = key;
-      const had = document.activeElement?.dataset?.slot;
-      this.strip.replaceChildren(...slots.map((slot) => this.slotButton(slot)));
-      if (had) this.strip.querySelector(`[data-slot="${CSS.escape(had)}"]`)?.focus();
-    }
-    for (const [place, slot] of slots.entries()) {
-      const button = this.strip.children[place];
-      button.setAttribute("aria-pressed", String(slot.job.id === shownJob?.id && slot.index === shownIndex && !this.refused));
-      const preview = live.previews.get(slot.job.id)?.get(slot.index);
-      if (!slot.image && preview) {
-        let picture = button.querySelector("img");
-        if (!picture) button.replaceChildren((picture = h("img", { alt: "", class: "easel-preview" })));
-        picture.src = preview;
-      }
-    }
-  }
-
-  slots() {
-    const slots = [];
-    // What is being painted first, then what was made; what waits stands in the queue panel.
-    const jobs = live.newestFirst().filter(paints);
-    for (const job of [...jobs.filter((one) => one.status === "running"), ...jobs.filter(finished)]) {
-      const images = new Map(imagesOf(job).map((image) => [image.job_index, image]));
-      const open = job.status === "running";
-      for (let index = 0; index < job.spec.count && slots.length < STRIP_LENGTH; index += 1) {
-        const image = images.get(index);
-        if (image) slots.push({ job, index, image, state: "done" });
-        else if (open && !this.skipped.has(`${job.id}:${index}`)) slots.push({ job, index, state: job.status });
-      }
-    }
-    return slots;
-  }
-
-  slotButton({ job, index, image, state }) {
-    const label = image ? `Picture, seed ${image.seed}` : "Being painted";
-    const button = h("button", {
-      type: "button",
-      class: "easel-thumb",
-      "data-state": state,
-      "data-slot": `${job.id}:${index}`,
-      "aria-label": label,
-      title: image ? job.spec.prompt : label,
-      onclick: () => {
-        this.refused = null;
-        this.chosen = { job: job.id, index };
-        this.redraw();
-      },
-    });
-    if (image) button.append(h("img", { src: thumbUrl(image, 72), alt: "", loading: "lazy" }));
-    return button;
   }
 
   skipOne() {
@@ -277,33 +226,6 @@ function place(job) {
 export function fitPicture(element, width, height, longest = 640) {
   element.style.setProperty("--ratio", String(width / height));
   element.style.setProperty("--longest", `${Math.max(longest, Math.min(Math.max(width, height), 1400))}px`);
-}
-
-function errorCard(error) {
-  const again = (action, text) => h("button", { type: "button", class: "easel-button", text, onclick: () => signal("remedy", { action }) });
-  // Fewer steps help where the machine gave up; the model's values where a value was refused.
-  const faults = ["out_of_memory", "generation_failed", "picture_not_finite", "job_gave_up", "steps_out_of_range", "internal"];
-  const fewer = faults.includes(error.code);
-  const defaults = fewer || /_out_of_range$|^size_|^combination_|^sampler_|^schedule_|^fraction_/.test(error.code);
-  return h(
-    "div",
-    { class: "easel-error", role: "alert" },
-    h("h3", { text: "That did not work" }),
-    h("p", { text: error.message }),
-    error.hint ? h("p", { class: "easel-quiet", text: error.hint }) : null,
-    fewer || defaults
-      ? h(
-          "div",
-          { class: "easel-buttons" },
-          fewer ? again("fewer_steps", "Try with fewer steps") : null,
-          defaults ? again("defaults", "Try the model's defaults") : null,
-        )
-      : null,
-  );
-}
-
-export function imagesOf(job) {
-  return job.images.filter((image) => !live.deleted.has(image.id));
 }
 
 export function recentImages() {

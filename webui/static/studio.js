@@ -7,7 +7,9 @@ import { completePrompts } from "./completion.js";
 import "./composition.js";
 import "./control_panel.js";
 import { units } from "./control_units.js";
+import { checkFields } from "./field_faults.js";
 import { formChanged, watchDrops } from "./form.js";
+import { formNotKept, keepForm } from "./form_keeper.js";
 import "./glance.js";
 import "./history.js";
 import { live } from "./live.js";
@@ -30,7 +32,8 @@ const MESSAGES = {
   },
   error: ({ error }) => say(`${error.message} ${error.hint}`.trim(), { kind: "error" }),
   refused: ({ error }) => live.tell("refused", error),
-  say: ({ text }) => say(text),
+  say: ({ text, stay }) => say(text, { stay: stay ?? null }),
+  unkept: formNotKept,
   form: (message) => {
     attached = true;
     document.documentElement.dataset.easelForm = "attached";
@@ -45,6 +48,12 @@ const MESSAGES = {
 };
 
 let attached = false;
+
+// A field holds something else: somebody wrote, or a handler filled it.
+function formTouched() {
+  checkFields();
+  keepForm();
+}
 
 // The form is filled once the engine answers; again when it comes back after the page could not.
 function attachForm() {
@@ -90,6 +99,7 @@ window.easel = {
   live,
   receive,
   attachBridge,
+  formTouched,
   signal,
   say,
   attachField: (name, write, value) => keeper(name).attach(name, write, value),

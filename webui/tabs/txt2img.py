@@ -9,12 +9,14 @@ import gradio as gr
 
 from webui.components.adapter_stack import adapter_stack
 from webui.components.control_units import control_units
+from webui.components.form_widgets import FormWidgets
 from webui.components.generation_form import GenerationForm
 from webui.components.live import live
 from webui.components.model_picker import ModelPicker, model_picker
 from webui.components.more_options import more_options
 from webui.components.prompt_box import PromptBox, prompt_box
 from webui.components.restore_box import RestoreBox, restore_box
+from webui.components.restoring import Restoring
 from webui.components.sampler_picker import SamplerPicker, sampler_picker
 from webui.components.seed_box import seed_box
 from webui.components.size_picker import size_picker
@@ -59,8 +61,7 @@ def build(context: TabContext) -> None:
         "steps": samplers.steps,
         "guidance": samplers.guidance,
     }
-    form = GenerationForm(
-        context,
+    widgets = FormWidgets(
         fields,
         tokens=box.tokens,
         advice=samplers.advice,
@@ -68,32 +69,28 @@ def build(context: TabContext) -> None:
         infotext=restore.infotext,
         panels=panels,
     )
-    _wire(context, form, box, picker, samplers, restore)
+    _wire(context, widgets, box, picker, samplers)
+    _wire_restoring(context, widgets, restore)
 
 
 def _wire(
-    context: TabContext,
-    form: GenerationForm,
-    box: PromptBox,
-    picker: ModelPicker,
-    samplers: SamplerPicker,
-    restore: RestoreBox,
+    context: TabContext, widgets: FormWidgets, box: PromptBox, picker: ModelPicker, samplers: SamplerPicker
 ) -> None:
     page = context.bridge()
-    page.on_signal("attach", form.attach, form.inputs, form.outputs)
-    page.on_signal("library", form.library_changed, form.inputs, form.outputs)
-    page.on_signal("recall", form.recall, form.inputs, form.outputs)
-    page.on_signal("picture", form.read_picture, form.inputs, form.outputs)
-    page.on_signal("spec", form.tell_spec, form.inputs)
-    page.on_signal("remedy", form.remedy, form.inputs, form.outputs)
+    form = GenerationForm(context, widgets)
+    page.on_signal("attach", form.attach, widgets.inputs, widgets.outputs)
+    page.on_signal("keep", form.keep, widgets.inputs)
+    page.on_signal("library", form.library_changed, widgets.inputs, widgets.outputs)
+    page.on_signal("spec", form.tell_spec, widgets.inputs)
+    page.on_signal("remedy", form.remedy, widgets.inputs, widgets.outputs)
     page.on_signal("example", lambda prompt, request: str(prompt), (), (box.prompt,))
-    page.on(box.generate.click, form.generate, form.inputs, errors_as="refused")
-    page.on(picker.model.input, form.choose_model, form.inputs, form.outputs)
-    page.on(picker.apply_defaults.click, form.choose_model, form.inputs, form.outputs)
-    page.on(picker.save_defaults.click, form.save_defaults, form.inputs)
-    page.on(picker.refresh.click, form.refresh, form.inputs, form.outputs)
-    page.on(samplers.sampler.input, form.choose_sampler, form.inputs, form.outputs)
-    page.on(restore.apply.click, form.apply_infotext, [restore.infotext], form.outputs)
+    page.on_change(widgets.inputs, "() => window.easel?.formTouched()")
+    page.on(box.generate.click, form.generate, widgets.inputs, errors_as="refused")
+    page.on(picker.model.input, form.choose_model, widgets.inputs, widgets.outputs)
+    page.on(picker.apply_defaults.click, form.choose_model, widgets.inputs, widgets.outputs)
+    page.on(picker.save_defaults.click, form.save_defaults, widgets.inputs)
+    page.on(picker.refresh.click, form.refresh, widgets.inputs, widgets.outputs)
+    page.on(samplers.sampler.input, form.choose_sampler, widgets.inputs, widgets.outputs)
     page.on(
         box.prompt.change,
         form.count_tokens,
@@ -101,6 +98,14 @@ def _wire(
         [box.tokens],
         trigger_mode="always_last",
     )
+
+
+def _wire_restoring(context: TabContext, widgets: FormWidgets, restore: RestoreBox) -> None:
+    page = context.bridge()
+    restoring = Restoring(context, widgets)
+    page.on_signal("recall", restoring.recall, widgets.inputs, widgets.outputs)
+    page.on_signal("picture", restoring.read_picture, widgets.inputs, widgets.outputs)
+    page.on(restore.apply.click, restoring.apply_infotext, [restore.infotext, *widgets.inputs], widgets.outputs)
 
 
 def _panels(context: TabContext) -> dict[str, Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from engine.images.carrier import Carrier
 from engine.images.draft import Draft, Lookups, adapter_tag, as_number, as_text
 from engine.images.readers.comfy_names import model_name, titles
+from engine.images.restoration import restore
 from engine.images.safe_json import load_object
 from engine.protocol.commands import Recipe
 
@@ -40,7 +41,7 @@ class ComfyReader:
             draft.lost.append(f"{len(samplers) - 1} further sampler passes of the graph")
         if graph.nodes_of("ControlNetApply"):
             draft.lost.append("ControlNet units of the graph")
-        return draft.to_recipe(self.dialect, "", lookups)
+        return restore(draft, self.dialect, "", lookups)
 
 
 def _draft(graph: _Graph, sampler: Node, carrier: Carrier) -> Draft:

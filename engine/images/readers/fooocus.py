@@ -11,6 +11,7 @@ from typing import Any
 from engine.images.carrier import Carrier
 from engine.images.draft import Draft, Lookups, adapter_tag, as_number, as_text
 from engine.images.readers.comfy_names import model_name, titles
+from engine.images.restoration import restore
 from engine.images.safe_json import load_object
 from engine.images.writer import INFOTEXT_KEY
 from engine.protocol.commands import Recipe
@@ -56,7 +57,7 @@ class FooocusReader:
                 draft.lost.append(words)
         if as_text(record.get("refiner_model")) not in ("", "None"):
             draft.lost.append("the refiner")
-        return draft.to_recipe(self.dialect, text, lookups)
+        return restore(draft, self.dialect, text, lookups)
 
 
 def _prompt(record: dict[str, Any], key: str) -> str:

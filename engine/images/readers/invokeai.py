@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.images.carrier import Carrier
 from engine.images.draft import Draft, Lookups, adapter_tag, as_number, as_text
+from engine.images.restoration import restore
 from engine.images.safe_json import load_object
 from engine.protocol.commands import Recipe
 
@@ -77,7 +78,7 @@ class InvokeReader:
             adapters=adapters,
         )
         draft.lost = [words for key, words in _LOST.items() if record.get(key)]
-        return draft.to_recipe(self.dialect, text, lookups)
+        return restore(draft, self.dialect, text, lookups)
 
 
 def _adapters(rows: Any) -> tuple[list[str], list[tuple[str, str]]]:

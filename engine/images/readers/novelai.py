@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.images.carrier import Carrier
 from engine.images.draft import Draft, Lookups, as_text
+from engine.images.restoration import restore
 from engine.images.safe_json import load_object
 from engine.protocol.commands import Recipe
 
@@ -54,4 +55,4 @@ class NovelReader:
         draft.lost.append("NovelAI's model, which is not public")
         if any(mark in prompt for mark in "{}"):
             draft.lost.append("the strength of words in {braces}, which mean something else here")
-        return draft.to_recipe(self.dialect, texts["Comment"], lookups)
+        return restore(draft, self.dialect, texts["Comment"], lookups)

@@ -7,6 +7,7 @@ from typing import Any
 from engine.images.carrier import Carrier
 from engine.images.draft import Draft, Lookups, adapter_tag, as_number, as_text
 from engine.images.readers.comfy_names import model_name, titles
+from engine.images.restoration import restore
 from engine.images.safe_json import load_object
 from engine.images.writer import INFOTEXT_KEY
 from engine.protocol.commands import Recipe
@@ -56,7 +57,7 @@ class SwarmReader:
             adapters=adapters,
         )
         draft.unknown = sorted(key[:60] for key in values if key not in _HANDLED)
-        return draft.to_recipe(self.dialect, text, lookups)
+        return restore(draft, self.dialect, text, lookups)
 
 
 def _adapters(values: dict[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -10,7 +10,8 @@ import pytest
 from engine.control.preprocessors.table import preprocessor
 from engine.errors import ControlError
 from engine.images.draft import Lookups
-from engine.images.infotext import parse_infotext, spec_from_infotext, write_infotext
+from engine.images.infotext import spec_from_infotext, write_infotext
+from engine.images.infotext_grammar import parse_infotext
 from engine.protocol.specs import ControlUnit, GenerationSpec
 
 SPEC = GenerationSpec(
