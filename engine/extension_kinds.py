@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SpecError
+from engine.extension_guard import guard
 from engine.library.added_kinds import AddedKind, added_kinds
 
 _NAME = re.compile(r"[A-Za-z0-9_]+(?:\.(?:weight|bias))?")
@@ -49,8 +50,6 @@ def added_kind(extension: str, kind: Any, so_far: Sequence[AddedKind]) -> AddedK
 
 
 def _detecting(kind: Any) -> Callable[[Mapping[str, int]], bool]:
-    from engine.host import guard
-
     def detect(dims: Mapping[str, int]) -> bool:
         found: list[bool] = []
         guard(lambda: found.append(bool(kind.detect(dims))))
@@ -61,7 +60,6 @@ def _detecting(kind: Any) -> Callable[[Mapping[str, int]], bool]:
 
 def _reading(kind: Any, extension: str, title: str) -> Callable[[Any, Any], Any]:
     from engine.adapters.kinds.parts import Damaged, Incomplete, Misfit
-    from engine.host import guard
 
     def read(parts: Any, target: Any) -> Any:
         found: list[Any] = []

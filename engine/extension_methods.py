@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import MergeError, SpecError, StudioError
+from engine.extension_guard import guard
 from engine.protocol.merge import MergeRecipe, MethodOptions
 from engine.protocol.merge_reports import MethodView
 
@@ -53,8 +54,6 @@ class AddedMethod:
         return made
 
     def _guarded(self, act: Callable[[], Found]) -> Found:
-        from engine.host import guard
-
         found: list[Found] = []
         told: list[StudioError] = []
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from engine.control.preprocessors.added import added_preprocessor
 from engine.control.preprocessors.base import Parameter, Preprocessor
-from engine.errors import SpecError, StudioError
-from engine.extension_folder import place_of
+from engine.errors import SpecError
+from engine.extension_guard import guard
 from engine.extension_kinds import added_kind
 from engine.extension_methods import AddedMethod, added_method
 from engine.images.added_reader import AddedReader
@@ -216,17 +216,3 @@ def _not_built_yet(method: str) -> SpecError:
         f"host.{method} is part of host API {HOST_API} but is not built yet in this version of Easel.",
         "Leave the call out, or guard it with SpecError; docs/extensions.md says what works.",
     )
-
-
-def guard(action: Callable[[], Any]) -> tuple[str, str]:
-    """Run an extension's own code. Returns ("", "") or a sentence and the place in the extension's code.
-
-    This is the extension guard: the one place of the engine where any exception of an extension is caught.
-    """
-    try:
-        action()
-    except StudioError as error:
-        return str(error), place_of(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the extension guard
-        return f"{type(error).__name__}: {error}".rstrip(": ") + ".", place_of(error)
-    return "", ""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.errors import ModelFileError, SpecError, StudioError
@@ -20,17 +17,16 @@ from engine.library.entries import ModelEntry, VaeEntry, stamp_of
 from engine.library.files import file_views
 from engine.library.hashing import HashingThread
 from engine.library.index import FileIndex
-from engine.library.layouts import FoundFolder, detect_layout
-from engine.library.models import FamilyConfigs, Naming, build_entry, missing_entry
-from engine.library.names import find, nearest, unique_ids
+from engine.library.model_list import STARTER, model_entries
+from engine.library.names import find, nearest
+from engine.library.no_collecting import no_collecting
+from engine.library.roots import Roots
 from engine.library.scan import Found, Place, hashed_info, read_unread, scan, state_of
 from engine.library.shelf import Shelf
 from engine.protocol.library import FileKind, FileView, ModelDefaults
 from engine.settings import CatalogueLora, Settings
 
 log = logging.getLogger(__name__)
-STARTER = "starter"
-
 
 # New adapters are read for so long while somebody waits, the rest in the background.
 PATIENCE = 0.5
@@ -50,6 +46,7 @@ class Library:
         self._settings = settings
         self._index = index
         self._catalogue = Catalogue(settings)
+        self._roots = Roots(settings, self._catalogue)
         self._saved = SavedDefaults(settings.state_dir / "model_defaults.json")
         self._scanning = threading.RLock()
         self._lock = threading.RLock()
@@ -69,13 +66,19 @@ class Library:
         with self._scanning:
             before = self._shelf
             # Readers are not kept waiting while the disk is looked at.
-            with _no_collecting(keep=before is None):
-                looked = scan(self._roots(), self._index, patience=PATIENCE)
+            with no_collecting(keep=before is None):
+                looked = scan(self._roots.present(), self._index, patience=PATIENCE)
                 with self._lock:
                     self._unread = looked.unread
                     self._shelf = self._arrange(looked.found)
                     shelf = self._shelf
-            self._forget([*(each.path for each in looked.found), *(place.path for place in looked.unread)])
+            present = [*(each.path for each in looked.found), *(place.path for place in looked.unread)]
+            gone = set(self._index.paths()).difference(map(str, present))
+            # The rows of a whole folder that is away are kept.
+            away = self._roots.away()
+            kept = [path for path in map(Path, gone) if any(path.is_relative_to(folder) for folder in away)]
+            if len(kept) < len(gone):
+                self._index.prune([*present, *kept])
             if looked.unread and self._reading is None:
                 self._reading = threading.Thread(target=self._read_rest, name="easel-scan", daemon=True)
                 self._reading.start()
@@ -96,8 +99,7 @@ class Library:
 
     def model_folders(self) -> list[Path]:
         """Where base models go: the user's own folder first, then those of other studios."""
-        own = self._settings.models_dir / "checkpoints"
-        return [own, *(root.path for root in self._extra_roots() if root.kind == "checkpoint")]
+        return self._roots.for_models()
 
     # --- models --------------------------------------------------------------------------------------------------
 
@@ -262,29 +264,13 @@ class Library:
         assert shelf is not None
         return shelf
 
-    def _roots(self) -> list[FoundFolder]:
-        """Every folder to look through, the most particular first: a file belongs to the first that holds it."""
-        starter, own = self._settings.starter_dir, self._settings.models_dir
-        roots = [FoundFolder("checkpoint", starter, "Easel")]
-        roots += [root for folder in (starter, own) for root in detect_layout(folder)]
-        # Loose files anywhere below: only what is surely a base model is shown as one.
-        roots += [FoundFolder("unknown", own, "Easel"), *self._extra_roots(), *self._catalogue.roots()]
-        return [root for root in roots if root.path.exists()]
-
-    def _extra_roots(self) -> list[FoundFolder]:
-        roots: list[FoundFolder] = []
-        for text in self._settings.paths.extra:
-            folder = Path(text).expanduser()
-            roots += detect_layout(folder) or [FoundFolder("checkpoint", folder, "")]
-        return roots
-
     def _arrange(self, found: list[Found]) -> Shelf:
         checkpoints = [each for each in found if each.kind == "checkpoint"]
-        models = tuple(sorted(self._models(checkpoints), key=_order))
+        models = model_entries(checkpoints, self._catalogue, self._saved.load(), self._settings.starter_dir)
         others = [each for each in found if each.kind not in ("checkpoint", "adapter")]
         entries = adapter_entries([each for each in found if each.kind == "adapter"], self._catalogue)
         adapters = AdapterShelf(entries, scanning=bool(self._unread))
-        return Shelf(models, tuple(file_views(others)), tuple(found), adapters)
+        return Shelf(tuple(models), tuple(file_views(others)), tuple(found), adapters)
 
     def _read_rest(self) -> None:
         """The background of a scan. The shelf is arranged anew when a quarter has come to it, and at the end."""
@@ -310,32 +296,6 @@ class Library:
                 self._tell()
         self._hash_rest()
 
-    def _models(self, checkpoints: list[Found]) -> list[ModelEntry]:
-        saved, shipped = self._saved.load(), FamilyConfigs()
-        entries: list[ModelEntry] = []
-        by_path = {each.path.resolve(): each for each in checkpoints}
-        listed: set[Path] = set()
-        for naming, path in self._catalogue.models(saved):
-            found = by_path.get(path.resolve())
-            listed.add(path.resolve())
-            if naming.problem or found is None:
-                problem = naming.problem or f"{path.name}, which config.toml names, is not a base model."
-                code = naming.code or "model_file_unsupported"
-                entries.append(missing_entry(replace(naming, problem=problem, code=code), path))
-            else:
-                entries.append(build_entry(found, naming, shipped))
-        taken = [entry.view.id for entry in entries]
-        rest = [each for path, each in by_path.items() if path not in listed]
-        starter = self._settings.starter_dir.resolve()
-        for each in [each for each in rest if each.path.resolve() == starter]:
-            if STARTER not in taken:
-                entries.append(build_entry(each, Naming(STARTER, saved=saved.get(STARTER, ModelDefaults())), shipped))
-                taken.append(STARTER)
-            rest.remove(each)
-        for each, model_id in zip(rest, unique_ids([each.path for each in rest], [*taken, STARTER]), strict=True):
-            entries.append(build_entry(each, Naming(model_id, saved=saved.get(model_id, ModelDefaults())), shipped))
-        return entries
-
     def _find_file(self, kind: FileKind, name: str) -> tuple[FileView, Found]:
         files = {view.id: (view, found) for view, found in self._now().files if view.kind == kind}
         ids = {key: (view.title, found.path.name, found.path.stem) for key, (view, found) in files.items()}
@@ -344,14 +304,6 @@ class Library:
             word, code = ("VAE", "vae_unknown") if kind == "vae" else (kind, "adapter_unknown")
             raise SpecError(code, f"There is no {word} “{name[:100]}”.", nearest(name, files))
         return files[chosen]
-
-    def _forget(self, present: list[Path]) -> None:
-        """Drop rows of files that are gone; not those of a whole folder that is away, such as an unplugged drive."""
-        gone = set(self._index.paths()).difference(str(path) for path in present)
-        away = [root for root in map(Path, self._settings.paths.extra) if not root.expanduser().exists()]
-        if any(not any(Path(path).is_relative_to(root) for root in away) for path in gone):
-            kept = [path for path in gone if any(Path(path).is_relative_to(root) for root in away)]
-            self._index.prune([*present, *kept])
 
     def _hash_rest(self) -> None:
         if self._hashing is None:
@@ -398,29 +350,6 @@ class Library:
     def _unchanged(self, found: Found) -> bool:
         state = state_of(found.path)
         return state == (found.size, found.mtime_ns)
-
-
-@contextmanager
-def _no_collecting(*, keep: bool) -> Iterator[None]:
-    """No search for garbage while ten thousand entries are made that all stay: it takes a quarter of a start.
-
-    Args:
-        keep: leave what there is out of every later search too. For the first look only, when no model is loaded that
-            might be among it.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if keep:
-            gc.freeze()
-        if was_on:
-            gc.enable()
-
-
-def _order(entry: ModelEntry) -> tuple[bool, bool, str]:
-    return bool(entry.view.problem), entry.view.id != STARTER, entry.view.title.casefold()
 
 
 def _hint(entry: ModelEntry) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.running_studio import SMALL
 from tests.support.studio_data import make_data
-from tests.support.web_process import data_arguments, web_process
+from tests.support.studio_process import studio as running_studio
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -23,7 +23,7 @@ def test_ten_tabs_are_live_and_ask_nobody_else(tmp_path: Path) -> None:
     config = make_data(tmp_path)
     foreign: list[str] = []
     problems: list[str] = []
-    with web_process(*data_arguments(tmp_path, config)) as studio, sync_playwright() as playwright:
+    with running_studio(tmp_path, config) as studio, sync_playwright() as playwright:
         studio.wait_for_line("Easel is ready at ")
 
         def note(request: Request) -> None:
@@ -73,7 +73,7 @@ def test_the_warming_page_opens_the_studio_by_itself(tmp_path: Path) -> None:
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 360, "height": 740})
-        with web_process(*data_arguments(tmp_path, config)) as studio:
+        with running_studio(tmp_path, config) as studio:
             studio.wait_for_port()
             page.goto(studio.url, wait_until="domcontentloaded")
             assert page.title() == "Easel is starting"

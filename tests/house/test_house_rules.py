@@ -17,7 +17,7 @@ CODE = ("engine", "webui", "benchmarks", "extensions")
 # The worker's job guard, the extension guard (one in each process), the process entry.
 BROAD_EXCEPT = {
     "engine/jobs/worker.py",
-    "engine/host.py",
+    "engine/extension_guard.py",
     "webui/guarded_build.py",
     "webui/extension_loader.py",
     "engine/__main__.py",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.running_studio import SMALL
 from tests.support.studio_data import make_data
-from tests.support.web_process import WebProcess, data_arguments, free_port, web_process
+from tests.support.studio_process import StudioProcess, free_port, studio
 
 CATALOGUE = """
 [catalogue.models.pony-xl-v6]
@@ -31,20 +31,20 @@ height = 64
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WebProcess, str, Path]]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudioProcess, str, Path]]:
     """A studio on port 8009 where that is free, with the first thing that its port answered."""
     folder = tmp_path_factory.mktemp("data")
     config = make_data(folder)
     config.write_text(config.read_text() + CATALOGUE.format(folder=folder.as_posix()))
     with socket.socket() as probe:
         port = 8009 if probe.connect_ex(("127.0.0.1", 8009)) else free_port()
-    with web_process(*data_arguments(folder, config), port=port) as running:
+    with studio(folder, config, port=port) as running:
         first = running.wait_for_port().text
         running.wait_for_line("Easel is ready at ")
         yield running, first, folder
 
 
-def test_the_warming_page_comes_first_and_then_the_tabs(started: tuple[WebProcess, str, Path]) -> None:
+def test_the_warming_page_comes_first_and_then_the_tabs(started: tuple[StudioProcess, str, Path]) -> None:
     running, first, _ = started
     assert "Easel is starting" in first
     page = httpx.get(running.url, trust_env=False)
@@ -55,7 +55,7 @@ def test_the_warming_page_comes_first_and_then_the_tabs(started: tuple[WebProces
     assert httpx.delete(f"{running.url}/api/v1/models", trust_env=False).json()["error"]["code"] == "route_unknown"
 
 
-def test_gradio_stands_behind_the_gate_too(started: tuple[WebProcess, str, Path]) -> None:
+def test_gradio_stands_behind_the_gate_too(started: tuple[StudioProcess, str, Path]) -> None:
     running, _, folder = started
     evil = {"Origin": "http://evil.example"}
     for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/static/studio.js"):
@@ -71,12 +71,12 @@ def test_gradio_stands_behind_the_gate_too(started: tuple[WebProcess, str, Path]
         assert answer.status_code in (403, 404)
 
 
-def test_no_heartbeat_stays_open(started: tuple[WebProcess, str, Path]) -> None:
+def test_no_heartbeat_stays_open(started: tuple[StudioProcess, str, Path]) -> None:
     running, _, _ = started
     assert httpx.get(f"{running.url}/gradio_api/heartbeat/abc", trust_env=False, timeout=10).status_code == 204
 
 
-def test_gradios_uploads_are_limited(started: tuple[WebProcess, str, Path]) -> None:
+def test_gradios_uploads_are_limited(started: tuple[StudioProcess, str, Path]) -> None:
     running, _, _ = started
     answer = httpx.post(
         f"{running.url}/gradio_api/upload", files={"files": ("x.png", b"x" * 37_000_000)}, trust_env=False, timeout=60
@@ -84,7 +84,7 @@ def test_gradios_uploads_are_limited(started: tuple[WebProcess, str, Path]) -> N
     assert answer.status_code == 413
 
 
-def test_the_web_process_stays_light_and_without_torch(started: tuple[WebProcess, str, Path]) -> None:
+def test_the_web_process_stays_light_and_without_torch(started: tuple[StudioProcess, str, Path]) -> None:
     running, _, _ = started
     process = psutil.Process(running.process.pid)
     assert process.memory_info().rss <= 200 * 1024 * 1024
@@ -93,27 +93,21 @@ def test_the_web_process_stays_light_and_without_torch(started: tuple[WebProcess
         assert "libtorch" not in mapped
 
 
-def test_a_second_studio_on_the_same_folder_is_refused(started: tuple[WebProcess, str, Path]) -> None:
+def test_a_second_studio_on_the_same_folder_is_refused(started: tuple[StudioProcess, str, Path]) -> None:
     running, _, folder = started
-    with web_process(*data_arguments(folder, folder / "config.toml")) as second:
-        assert second.process.wait(60) == 2
-        for reader in second._readers:
-            reader.join(10)
-        said = "".join(second.errors)
+    with studio(folder, folder / "config.toml") as second:
+        said = second.refused()
     assert running.url in said
     assert "Traceback" not in said
 
 
-def test_a_taken_port_is_told(started: tuple[WebProcess, str, Path], tmp_path: Path) -> None:
+def test_a_taken_port_is_told(started: tuple[StudioProcess, str, Path], tmp_path: Path) -> None:
     running, _, _ = started
-    with web_process("--data", str(tmp_path), port=running.port) as second:
-        assert second.process.wait(60) == 2
-        for reader in second._readers:
-            reader.join(10)
-        assert f"Port {running.port}" in "".join(second.errors)
+    with studio(tmp_path, None, port=running.port) as second:
+        assert f"Port {running.port}" in second.refused()
 
 
-def test_the_seeds_four_lines(started: tuple[WebProcess, str, Path]) -> None:
+def test_the_seeds_four_lines(started: tuple[StudioProcess, str, Path]) -> None:
     """The example requests of the seed document, as they stand there; sizes come from the catalogue's defaults."""
     running, _, _ = started
     running.wait_for_line("Engine is ready")
@@ -182,7 +176,7 @@ def test_the_seeds_four_lines(started: tuple[WebProcess, str, Path]) -> None:
     assert SMALL == {"width": 64, "height": 64}
 
 
-def test_a_stop_is_clean(started: tuple[WebProcess, str, Path]) -> None:
+def test_a_stop_is_clean(started: tuple[StudioProcess, str, Path]) -> None:
     """Last: streams are open, the engine is asked to leave, nothing stays behind."""
     running, _, folder = started
     children = psutil.Process(running.process.pid).children(recursive=True)
@@ -192,20 +186,17 @@ def test_a_stop_is_clean(started: tuple[WebProcess, str, Path]) -> None:
         assert running.stop(signal.SIGINT if os.name == "posix" else signal.SIGTERM) == 0
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
-    assert "Traceback" not in "".join(running.errors)
-    with web_process(*data_arguments(folder, folder / "config.toml")) as again:
+    assert "Traceback" not in running.errors()
+    with studio(folder, folder / "config.toml") as again:
         again.wait_for_port()
         assert again.stop() == 0
 
 
 def test_listening_to_others_asks_for_a_password(tmp_path: Path) -> None:
     config = make_data(tmp_path)
-    with web_process(*data_arguments(tmp_path, config), "--host", "0.0.0.0") as refused:
-        assert refused.process.wait(60) == 2
-        for reader in refused._readers:
-            reader.join(10)
-        assert "password" in "".join(refused.errors)
-    with web_process(*data_arguments(tmp_path, config), "--listen") as running:
+    with studio(tmp_path, config, "--host", "0.0.0.0") as refused:
+        assert "password" in refused.refused()
+    with studio(tmp_path, config, "--listen") as running:
         password = running.wait_for_line("Password for this studio").rpartition(": ")[2]
         answer = running.wait_for_port()
         assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/")
@@ -223,10 +214,7 @@ def test_listening_to_others_asks_for_a_password(tmp_path: Path) -> None:
 def test_a_wrong_config_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text(text)
-    with web_process(*data_arguments(tmp_path, config)) as running:
-        assert running.process.wait(60) == 2
-        for reader in running._readers:
-            reader.join(10)
-        said = "".join(running.errors)
+    with studio(tmp_path, config) as running:
+        said = running.refused()
     assert words in said
     assert "Traceback" not in said
