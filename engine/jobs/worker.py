@@ -173,8 +173,8 @@ class Worker(threading.Thread):
     def _start(self, claim: Claim) -> None:
         """Encode a picture's prompts, or take up its snapshot, and put it among those in progress."""
         job, index = claim.job, claim.task.index
-        if job.started_at is not None:
-            self._metrics.queue_wait(max(0.0, job.started_at - job.created_at))
+        if job.started_at is None and not self._pictures.of_job(job.id):
+            self._metrics.queue_wait(max(0.0, time.time() - job.created_at))
 
         def open_and_begin() -> None:
             beside = len(self._pictures)
