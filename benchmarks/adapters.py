@@ -1,12 +1,13 @@
 """Stacks of adapters beside diffusers with peft, in one run: per step, per move of a slider, and for several people.
 
-Three parts: the starter's UNet for times per step, a full-size SD 1.5 UNet of random weights for moves of a slider (the
-files are in the page cache on both sides), and the starter again for four people with four stacks.
+The starter's UNet for times per step, for four people with four stacks, and for what its own adapters lose in 8 bits; a
+full-size SD 1.5 UNet of random weights for moves of a slider (the files are in the page cache on both sides).
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import tempfile
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapter_files import write_dora, write_loha, write_peft_lora
+from benchmarks.adapter_models import begin_picture, full_size_unet, seconds, stack_of, starter, starter_unet
+from benchmarks.adapter_people import four_people
 from benchmarks.report import Report, Row
 
 BLOCKS = 15
@@ -31,7 +34,7 @@ def run() -> Report:
     guard_torchvision()
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
-        rows = [*_per_step(files), *_four_people(files), *_slider(files)]
+        rows = [*_per_step(files), *four_people(files), *_kept_small(), *_slider(files)]
     return Report("adapters", tuple(rows))
 
 
@@ -40,13 +43,13 @@ def run() -> Report:
 
 def _per_step(folder: Path) -> list[Row]:
     """The time of a step with three adapters of mixed kinds over that with none, ours and peft's."""
-    bundle = _starter()
+    bundle = starter()
     names = {
         "lora": write_peft_lora(folder / "lora.safetensors", bundle.unet, rank=8, seed=1),
         "loha": write_loha(folder / "loha.safetensors", bundle.unet, rank=4, seed=2),
         "dora": write_dora(folder / "dora.safetensors", bundle.unet, rank=8, seed=3),
     }
-    stack = _stack(bundle, names)
+    stack = stack_of(bundle, names)
     ours = _ratio(partial(_steps, bundle, stack), partial(_steps, bundle, None))
     stack.close()
     bundle.close()
@@ -54,10 +57,10 @@ def _per_step(folder: Path) -> list[Row]:
         f"lora{seed}": write_peft_lora(folder / f"lora{seed}.safetensors", bundle.unet, rank=8, seed=seed)
         for seed in range(3)
     }
-    bundle = _starter()
-    stack = _stack(bundle, loras)
+    bundle = starter()
+    stack = stack_of(bundle, loras)
     ours_on_loras = _ratio(partial(_steps, bundle, stack), partial(_steps, bundle, None))
-    plain, patched = _starter_unet(), _starter_unet()
+    plain, patched = starter_unet(), starter_unet()
     for name, file in loras.items():
         _load_with_peft(patched, file, name)
     patched.set_adapters(list(loras))
@@ -73,7 +76,7 @@ def _steps(bundle: Any, stack: Any) -> float:
     """Seconds a step. Moving the weights is done before the clock starts: the first step of a picture pays it."""
     from engine.pipeline.denoise import tick
 
-    context = _begin(bundle, stack, STEPS_PER_BLOCK + 1)
+    context = begin_picture(bundle, stack, STEPS_PER_BLOCK + 1)
     tick(bundle, [context])
     began = time.perf_counter()
     while not context.finished:
@@ -100,53 +103,46 @@ def _ratio(mine: Callable[[], float], other: Callable[[], float]) -> float:
     return statistics.median(mine() / other() for _ in range(BLOCKS))
 
 
-# --- several people ------------------------------------------------------------------------------------------------
+# --- kept in 8 bits -------------------------------------------------------------------------------------------------
 
 
-def _four_people(folder: Path) -> list[Row]:
-    """Pictures a second of four people with four stacks, over four people with one stack one after another."""
-    bundle = _starter()
-    files = {
-        str(seed): write_peft_lora(folder / f"person{seed}.safetensors", bundle.unet, rank=8, seed=seed)
-        for seed in range(4)
-    }
-    stacks = [_stack(bundle, {name: file}) for name, file in files.items()]
-    shared: list[float] = []
-    batched: list[float] = []
-    for _ in range(5):
-        in_turn = _seconds(partial(_one_after_another, bundle, stacks[0]))
-        shared.append(in_turn / _seconds(partial(_together, bundle, stacks)))
-        batched.append(in_turn / _seconds(partial(_together, bundle, [stacks[0]] * 4)))
+def _kept_small() -> list[Row]:
+    """All adapters of the starter kit in one picture, as their files have them and in 8 bits."""
+    from engine.adapters.file import read_adapter
+    from engine.adapters.stack import AdapterStack
+    from engine.protocol.specs import AdapterRef
+    from engine.settings import load_settings
+
+    bundle = starter()
+    files = sorted((load_settings().starter_dir / "loras").glob("*.safetensors"))
+    pictures: list[Any] = []
+    held: list[int] = []
+    for storage in (None, "int8"):
+        stack = AdapterStack(bundle.targets)
+        for file in files:
+            read = partial(read_adapter, file, bundle.targets, title=file.stem, storage=storage)
+            stack.add(AdapterRef(name=file.stem, unet_weight=0.3), read)
+        held.append(sum(row.adapter.nbytes for row in stack.adapters))
+        pictures.append(_painted(bundle, stack))
+    bundle.close()
+    error = float(((pictures[0] - pictures[1]) ** 2).mean())
     return [
-        Row("four people, four stacks ÷ one stack one after another", statistics.median(shared), "×", 0.95, True),
-        Row("four people, one stack, batched ÷ one after another", statistics.median(batched), "×"),
-        Row("changing to another stack, starter", bundle.switch_seconds * 1000, "ms"),
+        Row(f"the starter's {len(files)} adapters in 8 bits: memory ÷ as in their files", held[1] / held[0], "×", 0.6),
+        Row("the same: PSNR of the picture", -10 * math.log10(max(error, 1e-12)), "dB", 30.0, True),
     ]
 
 
-def _one_after_another(bundle: Any, stack: Any) -> None:
+def _painted(bundle: Any, stack: Any) -> Any:
+    """A picture as numbers from 0 to 1."""
+    import numpy as np
+
+    from engine.pipeline.decode import decode
     from engine.pipeline.denoise import tick
 
-    for _ in range(4):
-        context = _begin(bundle, stack, 20)
-        while not context.finished:
-            tick(bundle, [context])
-
-
-def _together(bundle: Any, stacks: list[Any]) -> None:
-    """As the worker does it: turns between groups, one call for each group."""
-    from engine.jobs.schedule import Group
-    from engine.jobs.turns import Turns
-    from engine.pipeline.denoise import tick
-
-    contexts = [_begin(bundle, stack, 20) for stack in stacks]
-    turns = Turns()
-    while left := [context for context in contexts if not context.finished]:
-        groups: dict[object, list[Any]] = {}
-        for context in left:
-            groups.setdefault(context.key, []).append(context)
-        chosen = turns.choose([Group(key, 5.0, 0.0) for key in groups], bundle.switch_seconds)
-        tick(bundle, groups[chosen.key])
+    context = begin_picture(bundle, stack, 20)
+    while not context.finished:
+        tick(bundle, [context])
+    return np.asarray(decode(bundle, [context])[0].image.convert("RGB"), dtype=np.float64) / 255
 
 
 # --- a slider ------------------------------------------------------------------------------------------------------
@@ -162,7 +158,7 @@ def _slider(folder: Path) -> list[Row]:
     from engine.adapters.stack import AdapterStack
     from engine.protocol.specs import AdapterRef
 
-    unet = _full_size_unet()
+    unet = full_size_unet()
     files = {
         f"slider{seed}": write_peft_lora(folder / f"slider{seed}.safetensors", unet, rank=32, seed=seed)
         for seed in range(3)
@@ -178,17 +174,17 @@ def _slider(folder: Path) -> list[Row]:
         stack.add(AdapterRef(name=name), partial(read_adapter, file, targets, title=name))
         reading.append(time.perf_counter() - began)
     weights = MergedWeights("unet", unet)
-    first = _seconds(lambda: weights.move_to(stack.plan(0.0)))
+    first = seconds(lambda: weights.move_to(stack.plan(0.0)))
     moves: list[float] = []
     for turn in range(MOVES):
         stack.set_weights("slider1", 0.1 + 0.1 * turn)
-        moves.append(_seconds(lambda: weights.move_to(stack.plan(0.0))))
+        moves.append(seconds(lambda: weights.move_to(stack.plan(0.0))))
     sample, text = torch.randn(2, 4, 64, 64).contiguous(memory_format=torch.channels_last), torch.randn(2, 77, 768)
     with torch.inference_mode():
         unet(sample, 500, encoder_hidden_states=text)
-        step = statistics.median(_seconds(lambda: unet(sample, 500, encoder_hidden_states=text)) for _ in range(3))
+        step = statistics.median(seconds(lambda: unet(sample, 500, encoder_hidden_states=text)) for _ in range(3))
     own = sum(parameter.nbytes for parameter in unet.parameters())
-    back = _seconds(weights.restore)
+    back = seconds(weights.restore)
     move, fuse = statistics.median(moves), statistics.median(theirs)
     size = next(iter(files.values())).stat().st_size / MEBIBYTE
     return [
@@ -229,84 +225,3 @@ def _load_with_peft(unet: Any, file: Path, name: str) -> None:
 
     state = {key.removeprefix("unet."): tensor for key, tensor in load_file(file).items()}
     unet.load_lora_adapter(state, adapter_name=name, prefix=None)
-
-
-# --- models --------------------------------------------------------------------------------------------------------
-
-
-def _starter() -> Any:
-    from engine.library.library import Library
-    from engine.memory.pool import ModelPool
-    from engine.pipeline.model import open_model
-    from engine.settings import load_settings
-    from engine.store.store import open_store
-
-    with tempfile.TemporaryDirectory() as data:
-        store = open_store(Path(data))
-        entry = Library(load_settings(), store.library).find_model("starter")
-        store.close()
-    return open_model(ModelPool(4 * 1024**3), entry)
-
-
-def _starter_unet() -> Any:
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    from engine.settings import load_settings
-
-    model = UNet2DConditionModel.from_pretrained(load_settings().starter_dir / "unet", torch_dtype=torch.float32)
-    return model.eval().requires_grad_(False)
-
-
-def _full_size_unet() -> Any:
-    """SD 1.5's UNet in float32 with small random weights."""
-    import torch
-    from accelerate import init_empty_weights
-    from diffusers import UNet2DConditionModel
-
-    from engine.families.families import CONFIGS
-
-    with init_empty_weights():
-        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(CONFIGS / "sd1" / "unet"))
-    unet.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            parameter.uniform_(-0.02, 0.02, generator=generator)
-    return unet.eval().requires_grad_(False)
-
-
-def _stack(bundle: Any, files: dict[str, Path]) -> Any:
-    from engine.adapters.file import read_adapter
-    from engine.adapters.stack import AdapterStack
-    from engine.protocol.specs import AdapterRef
-
-    stack = AdapterStack(bundle.targets)
-    for name, file in files.items():
-        stack.add(AdapterRef(name=name, unet_weight=0.5), partial(read_adapter, file, bundle.targets, title=name))
-    return stack
-
-
-def _begin(bundle: Any, stack: Any, steps: int) -> Any:
-    from engine.pipeline.encode import begin
-    from engine.protocol.specs import GenerationSpec
-
-    side = bundle.unet.config.sample_size * bundle.latent_scale
-    spec = GenerationSpec(
-        prompt="a red apple",
-        negative_prompt="",
-        steps=steps,
-        guidance=4.0,
-        sampler="euler",
-        schedule="automatic",
-        width=side,
-        height=side,
-        seed=1,
-    )
-    return begin(bundle, spec, 0, context_id="bench", stack=stack)
-
-
-def _seconds(act: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
