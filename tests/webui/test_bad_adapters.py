@@ -157,9 +157,7 @@ def test_two_files_of_one_name(studio: RunningStudio, folder: Path) -> None:
     refresh(studio)
     job = outcome(studio, {"name": "same"})
     said = [notice["message"] for notice in job["notices"] if "called" in notice["message"]]
-    assert said == ["2 files are called “same”: bad/a/same.safetensors was taken. For the other write “b/same”."], (
-        job["notices"]
-    )
+    assert said == ["2 files are called “same”: bad/a/same.safetensors was taken. For the other write “b/same”."]
     other = outcome(studio, {"name": "b/same"})
     assert not [notice for notice in other["notices"] if "called" in notice["message"]]
     assert pixels(studio, job) != pixels(studio, other)
