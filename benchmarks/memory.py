@@ -1,9 +1,9 @@
-"""Memory: what each level takes with a full-size SD 1.5 on a CPU, what the pool and the embedding cache save.
+"""Memory: what each level takes with a full-size SD 1.5 on a CPU, what the pool and the embedding cache save; and SDXL
+on a GPU, where there is one (`benchmarks/memory_cuda.py`).
 
-Every mode is a whole engine in a process of its own; its private memory is sampled every 50 ms from outside, from its
-start to its end, loading included. Private is what the process holds for itself: pages of mapped files do not count,
-because the system takes them back when it needs them. (USS counts mapped pages too while nobody else has the file
-open; it is shown beside it.) The weights are random: neither memory nor time depend on them.
+Every mode is a whole engine in a process of its own; its USS is sampled every 50 ms from outside, from its start to its
+end, loading included: all that would be free if the process ended, pages of files that it alone has mapped included.
+The weights are random: neither memory nor time depend on them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import memory_cuda
 from benchmarks.report import Report, Row
+from engine.memory.front import dominated
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = ("none", "balanced", "aggressive", "ultra")
 MODEL = "full-sd15"
-SIDE, STEPS = 256, 2
+SIDE = 256
+# Two pictures of few steps give the seconds of a step and of all the rest, and with them those of a usual picture.
+FEW, MORE, USUAL = 2, 6, 20
 SAMPLE_SECONDS = 0.05
-# Asking for the USS of a large process takes the system some milliseconds.
-USS_EVERY = 10
 GIBIBYTE = 1024**3
 
 
@@ -36,13 +38,13 @@ GIBIBYTE = 1024**3
 class Mode:
     """What one process found.
 
-    `peak` bytes of private memory, `mapped` with pages of mapped files; `picture` seconds of the second picture (the
-    first one loads); `rest` private bytes when nothing is in progress any more.
+    `peak` bytes of USS; `picture` seconds of a picture of 20 steps when the model was used before, of them `step` each
+    step; `rest` private bytes when nothing is in progress any more.
     """
 
     peak: int
-    mapped: int
     picture: float
+    step: float
     rest: int
 
 
@@ -58,65 +60,52 @@ def run() -> Report:
         levels = {level: _mode(data, level, "float32") for level in LEVELS}
         narrow = _mode(data, "balanced", "bfloat16")
         switch = _child("switch", folder)[0]
-    return Report("memory", tuple(_rows(levels, narrow, switch, _child("repeat")[0])))
+    rows = _rows(levels, narrow, switch, _child("repeat")[0])
+    return Report("memory", (*rows, *memory_cuda.rows()))
 
 
 def _rows(levels: dict[str, Mode], narrow: Mode, switch: dict[str, Any], repeat: dict[str, Any]) -> Iterator[Row]:
     whole = levels["none"]
     for level, found in levels.items():
-        yield Row(f"{level}: peak", found.peak / GIBIBYTE, "GiB")
-        yield Row(f"{level}: peak with mapped pages (USS)", found.mapped / GIBIBYTE, "GiB")
+        yield Row(f"{level}: peak (USS)", found.peak / GIBIBYTE, "GiB")
         yield Row(f"{level}: at rest", found.rest / GIBIBYTE, "GiB")
-        yield Row(f"{level}: a picture", found.picture, "s")
+        yield Row(f"{level}: a step", found.step, "s")
+        yield Row(f"{level}: a picture of {USUAL} steps", found.picture, "s")
         if level != "none":
             yield Row(f"{level}: time ÷ none", found.picture / whole.picture, "×")
     yield Row("staged (balanced) ÷ all resident, peak", levels["balanced"].peak / whole.peak, "×", limit=0.88)
     yield Row("staged, bfloat16 ÷ all resident, peak", narrow.peak / whole.peak, "×", limit=0.55)
-    yield Row("staged, bfloat16: a picture", narrow.picture, "s")
+    yield Row("staged, bfloat16: a picture of 20 steps", narrow.picture, "s")
     yield Row("leaves from the mapped file ÷ all resident", levels["aggressive"].peak / whole.peak, "×", limit=0.45)
-    beaten = dominated({level: (found.picture, found.peak) for level, found in levels.items()})
-    yield Row(f"levels that another beats in time and memory ({', '.join(beaten) or 'none'})", len(beaten), "")
+    beaten = dominated({level: (found.picture, float(found.peak)) for level, found in levels.items()})
+    for level, better in beaten.items():
+        yield Row(f"{level} is dominated here: {better} takes no more time and no more memory", 1, "")
+    yield Row("levels that are dominated here", len(beaten), "")
     yield Row("cold load", switch["cold"], "s")
     yield Row("back to the pooled model ÷ cold load", switch["back"] / switch["cold"], "×", limit=0.1)
     yield Row("calls of the text encoder for a new prompt", repeat["first"], "")
     yield Row("calls of the text encoder for a repeated prompt", repeat["second"], "", limit=0)
 
 
-def dominated(found: dict[str, tuple[float, float]]) -> tuple[str, ...]:
-    """The levels that are not on the Pareto front of (time, memory): another is at least as good in both."""
-    return tuple(
-        name
-        for name, mine in found.items()
-        if any(
-            theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine
-            for other, theirs in found.items()
-            if other != name
-        )
-    )
-
-
 def _mode(data: Path, level: str, dtype: str) -> Mode:
-    found, peak, mapped = _child("pictures", str(data), level, dtype)
-    return Mode(peak, mapped, found["picture"], found["rest"])
+    found, peak = _child("pictures", str(data), level, dtype)
+    return Mode(peak, found["picture"], found["step"], found["rest"])
 
 
-def _child(*arguments: str) -> tuple[dict[str, Any], int, int]:
-    """What a process of this module printed last, the most private memory that it held, and its largest USS."""
+def _child(*arguments: str) -> tuple[dict[str, Any], int]:
+    """What a process of this module printed last, and its largest USS in bytes."""
     import psutil
 
     from engine.launcher.threads import engine_environment
 
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-    peak = mapped = samples = 0
+    peak = 0
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as faults:
         child = subprocess.Popen(command, cwd=ROOT, env=engine_environment(os.environ), stdout=output, stderr=faults)
         try:
             process = psutil.Process(child.pid)
             while child.poll() is None:
-                peak = max(peak, _private(process))
-                if samples % USS_EVERY == 0:
-                    mapped = max(mapped, _uss(process))
-                samples += 1
+                peak = max(peak, _uss(process, above=peak))
                 time.sleep(SAMPLE_SECONDS)
         finally:
             child.kill()
@@ -126,24 +115,16 @@ def _child(*arguments: str) -> tuple[dict[str, Any], int, int]:
         lines, fault = output.read().decode().splitlines(), faults.read().decode()
     if child.returncode:
         raise RuntimeError(f"{' '.join(arguments)} ended with {child.returncode}: {fault[-2000:]}")
-    return json.loads(lines[-1]), peak, max(peak, mapped)
+    return json.loads(lines[-1]), peak
 
 
-def _private(process: Any) -> int:
-    """Bytes that only the process holds, without mapped files; its USS on systems without /proc."""
-    try:
-        _, resident, shared = Path(f"/proc/{process.pid}/statm").read_text().split()[:3]
-    except (OSError, ValueError):
-        return _uss(process)
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _uss(process: Any) -> int:
-    """0 for a process that has just ended."""
+def _uss(process: Any, above: int = 0) -> int:
+    """The USS where it may be more than `above`: never more than the resident size, which is asked for much faster. 0
+    for a process that has just ended."""
     import psutil
 
     try:
-        return int(process.memory_full_info().uss)
+        return int(process.memory_full_info().uss) if process.memory_info().rss > above else 0
     except psutil.Error:
         return 0
 
@@ -152,17 +133,20 @@ def _uss(process: Any) -> int:
 
 
 def _pictures(folder: str, level: str, dtype: str) -> dict[str, Any]:
-    """Two pictures of different prompts under a level."""
+    """Three pictures of different prompts under a level."""
     from engine.memory.meter import private_bytes
 
     async def painted(client: Any) -> dict[str, Any]:
         await paint(client, prompt="a quiet harbour")
-        began = time.perf_counter()
-        await paint(client, prompt="a mountain in spring")
-        seconds = time.perf_counter() - began
+        seconds: list[float] = []
+        for steps, prompt in ((FEW, "a mountain in spring"), (MORE, "a mountain in autumn")):
+            began = time.perf_counter()
+            await paint(client, prompt=prompt, steps=steps)
+            seconds.append(time.perf_counter() - began)
         # Idle workers look about once a second whether something can be given back.
         await asyncio.sleep(2.5)
-        return {"picture": seconds, "rest": private_bytes()}
+        step = (seconds[1] - seconds[0]) / (MORE - FEW)
+        return {"picture": seconds[0] + (USUAL - FEW) * step, "step": step, "rest": private_bytes()}
 
     return with_engine(settings_of(Path(folder), level, dtype), painted)
 
@@ -248,7 +232,7 @@ def with_engine(settings: Any, act: Any) -> Any:
     return asyncio.run(whole())
 
 
-async def paint(client: Any, *, prompt: str, seed: int = 1, side: int = SIDE, steps: int = STEPS) -> None:
+async def paint(client: Any, *, prompt: str, seed: int = 1, side: int = SIDE, steps: int = FEW) -> None:
     """One picture, waited for. Raises RuntimeError where it failed."""
     from engine.protocol.commands import GetJob, SubmitJob
     from engine.protocol.jobs import FINISHED

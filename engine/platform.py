@@ -6,8 +6,10 @@ Functions ask `system()` when they are called, so tests can pretend to be on ano
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import importlib
+import mmap
 import os
 import signal
 import socket
@@ -27,6 +29,7 @@ _LOCK_BYTE = 1 << 30
 _BELOW_NORMAL_PRIORITY_CLASS = 0x4000
 _CREATE_NEW_PROCESS_GROUP = 0x200
 _NICENESS = 5
+_DONTNEED = 4
 
 
 def system() -> System:
@@ -318,3 +321,40 @@ def trim_heap() -> bool:
         # musl and others have no such call.
         return False
     return True
+
+
+class MappedFiles:
+    """Where files are mapped into this process' memory, as it was when this was made; nowhere but on Linux."""
+
+    def __init__(self) -> None:
+        self._ranges = sorted(_mapped_ranges()) if system() == "linux" else []
+        self._advise: Any = getattr(ctypes.CDLL(None), "madvise", None) if self._ranges else None
+
+    def holds(self, address: int, nbytes: int) -> bool:
+        """Whether all these bytes are of mapped files."""
+        at = bisect.bisect_right(self._ranges, (address, sys.maxsize)) - 1
+        return at >= 0 and address + nbytes <= self._ranges[at][1]
+
+    def forget(self, address: int, nbytes: int) -> bool:
+        """Let whole pages of a mapped file go from this process; whether they went.
+
+        They stay in the system's own cache, and come back when they are read again. What this process has written into
+        them would be lost: for weights that are only read.
+        """
+        start, end = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE, (address + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if start >= end or self._advise is None or not self.holds(address, nbytes):
+            return False
+        return bool(self._advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED) == 0)
+
+
+def _mapped_ranges() -> Iterator[tuple[int, int]]:
+    """Of /proc/self/maps, the (first, last + 1) addresses that have a file behind them."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        place, _, _, _, inode, *path = line.split(maxsplit=5)
+        if inode != "0" and path and path[0].startswith("/"):
+            start, end = place.split("-")
+            yield int(start, 16), int(end, 16)

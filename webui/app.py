@@ -54,6 +54,7 @@ _BODIES = (
     library.TokenRequest,
     memory.ForecastRequest,
     memory.LevelRequest,
+    memory.MeasureRequest,
     memory.PinRequest,
     memory.PreloadRequest,
     memory.ReleaseRequest,

@@ -124,6 +124,12 @@ class Workbench:
             for key in bundle.parts.keys if pin else ():
                 self._pool.pin(key)
 
+    def lend(self, entry: ModelEntry, config: MemoryOptimizationConfig) -> ModelBundle:
+        """A model for work that is no job's picture, under a level of its own; whoever asks closes it. Nothing else is
+        open meanwhile. Raises ModelFileError, OutOfMemoryError."""
+        self.close()
+        return self._opened(entry, None, config)
+
     @property
     def embedded_hints(self) -> ByteCache[Any]:
         """Hints as ControlNets take them, kept for the next picture."""

@@ -11,7 +11,9 @@ from accelerate import init_empty_weights
 
 from engine.errors import ModelFileError
 from engine.loading.torchvision_guard import guard_torchvision
+from engine.platform import MappedFiles
 
+_CONVOLUTION = 4
 _DIFFUSERS = ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny")
 
 
@@ -50,8 +52,18 @@ def _build(part: str, config: Mapping[str, Any], source: str) -> torch.nn.Module
     return module.requires_grad_(False)
 
 
-def fill(module: torch.nn.Module, state: dict[str, torch.Tensor], dtype: torch.dtype, part: str, source: str) -> None:
-    """Put the weights in, in `dtype`; weights that are stored in it already stay memory-mapped.
+def fill(
+    module: torch.nn.Module,
+    state: dict[str, torch.Tensor],
+    dtype: torch.dtype,
+    part: str,
+    source: str,
+    *,
+    channels_last: bool = False,
+) -> None:
+    """Put the weights in, in `dtype`; weights that are stored in it already stay memory-mapped. Of the others the pages
+    of their file go as soon as they are read, so that loading takes no more than what is loaded. With `channels_last`
+    convolutions are laid out so at once: turning them later would leave as many holes in the heap.
 
     Raises:
         ModelFileError: `model_parts_missing` (a weight is not there), `model_file_unsupported` (a shape differs).
@@ -64,6 +76,7 @@ def fill(module: torch.nn.Module, state: dict[str, torch.Tensor], dtype: torch.d
             f"{source} lacks {len(missing)} of the {len(wanted)} weights of its {words(part)}, “{missing[0]}” first.",
             "The file is not complete: fetch it again, or choose another model.",
         )
+    files = MappedFiles()
     for name, weight in state.items():
         if weight.shape != wanted[name].shape:
             raise ModelFileError(
@@ -72,7 +85,10 @@ def fill(module: torch.nn.Module, state: dict[str, torch.Tensor], dtype: torch.d
                 f"{_times(weight)} instead of {_times(wanted[name])}.",
                 "Easel cannot draw with this variant.",
             )
-        state[name] = weight.to(dtype) if weight.is_floating_point() else weight
+        layout = torch.channels_last if channels_last and weight.ndim == _CONVOLUTION else torch.preserve_format
+        state[name] = weight.to(dtype, memory_format=layout) if weight.is_floating_point() else weight
+        if state[name] is not weight:
+            files.forget(weight.data_ptr(), weight.nbytes)
     module.load_state_dict(state, strict=True, assign=True)
     module.requires_grad_(False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def load_component(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     vae: VaeEntry | None = None,
+    channels_last: Callable[[torch.nn.Module], bool] = lambda module: False,
 ) -> Any:
     """Load one part of a model.
 
@@ -67,6 +69,7 @@ def load_component(
         part: one of `entry.family.parts`.
         dtype: of the weights; a tokenizer and the scheduler's config have none.
         vae: for part "vae", the VAE to use instead of the entry's.
+        channels_last: whether a module of that shape (its weights are on the meta device) is laid out so.
 
     Returns:
         A tokenizer, a module in eval mode without gradients, or for "scheduler" its config as a dict.
@@ -87,7 +90,8 @@ def load_component(
     module, title = build(part, part_config(entry, part), entry.view.title), entry.view.title
     single = not entry.path.is_dir()
     source = entry.path if single else weights_file(entry.path / part, dtype)
-    return _load(module, source, part, module_config(module), single, dtype, title).to(device)
+    last = channels_last(module)
+    return _load(module, source, part, module_config(module), single, dtype, title, channels_last=last).to(device)
 
 
 def load_vae(
@@ -181,11 +185,13 @@ def _load(
     single: bool,
     dtype: torch.dtype,
     title: str,
+    *,
+    channels_last: bool = False,
 ) -> torch.nn.Module:
     look = candidates(part, config, single_file=single)
     with open_weights(source) as weights:
         state = read_state(weights, module.state_dict(), look)
-        fill(module, state, dtype, part, title)
+        fill(module, state, dtype, part, title, channels_last=channels_last)
     return module
 
 

@@ -85,7 +85,7 @@ class Adviser:
         self, entry: ModelEntry, work: Work, *, level: OptimizationLevel | None = None, advise: bool = False
     ) -> Plan:
         """The fastest level that fits, or `level`, from what is free now. Raises ModelFileError."""
-        factors, _ = self._experience.time_factors()
+        factors, _ = self._experience.time_factors(entry.view.id)
         pool = self._pool()
         planner = Planner(
             self._resources(),
@@ -100,11 +100,11 @@ class Adviser:
         """Whether a spec will fit, and how. Raises SpecError, ModelFileError."""
         entry = self._library.find_model(spec.model)
         plan = self.plan(entry, self.work_of(spec, entry), level=level, advise=True)
-        return forecast_view(entry.view.id, plan, self.levels(plan))
+        return forecast_view(entry.view.id, plan, self.levels(plan, entry.view.id))
 
-    def levels(self, plan: Plan | None = None) -> tuple[LevelView, ...]:
-        """The levels on this machine, with what the plan's picture takes under each."""
-        factors, measured = self._experience.time_factors()
+    def levels(self, plan: Plan | None = None, model_id: str = "") -> tuple[LevelView, ...]:
+        """The levels on this machine, with what the plan's picture of a model takes under each."""
+        factors, measured = self._experience.time_factors(model_id)
         if plan is None:
             return level_views(self._resources(), factors, measured)
         forecasts = {each.level: each for each in plan.alternatives}
@@ -114,7 +114,7 @@ class Adviser:
         """The levels with what the default model takes at its own size."""
         try:
             entry = self._library.find_model(None)
-            return self.levels(self.plan(entry, self.work_of(GenerationSpec(), entry), level=level))
+            return self.levels(self.plan(entry, self.work_of(GenerationSpec(), entry), level=level), entry.view.id)
         except StudioError:
             return self.levels()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from engine.memory.resources import SystemResources, detect_resources
@@ -81,11 +83,22 @@ class EfficientAttention:
 
 
 def measure_attention(
-    resources: SystemResources, *, tokens: int = 1024, heads: int = 8, width: int = 64, repeats: int = 5
+    resources: SystemResources,
+    *,
+    tokens: int = 1024,
+    heads: int = 8,
+    width: int = 64,
+    repeats: int = 5,
+    dtype: str = "",
 ) -> dict[str, float]:
-    """Seconds of one attention call per kernel of torch on this machine, the fastest of `repeats`.
+    """Seconds of one attention call per back end of this machine, the fastest of `repeats`.
 
-    Shapes: query, key and value (2, heads, tokens, width). A kernel that refuses this device is left out.
+    Beside the kernels of torch: "sliced", heads one after another as diffusers' attention slicing does it, and
+    "xformers" where it is installed. What refuses this device, or takes more memory than there is, is left out.
+
+    Args:
+        tokens, heads, width: shapes of query, key and value: (2, heads, tokens, width). dtype: torch's name; "" is the
+            first that the machine computes in.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -95,21 +108,47 @@ def measure_attention(
         "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
         "sdpa_math": SDPBackend.MATH,
     }
-    dtype = getattr(torch, resources.compute_dtypes[0])
-    query = torch.randn(2, heads, tokens, width, device=resources.device, dtype=dtype)
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def with_kernel(kernel: SDPBackend, query: Any) -> None:
+        with sdpa_kernel(kernel):
+            attend(query, query, query)
+
+    ways: dict[str, Callable[[Any], None]] = {
+        name: partial(with_kernel, kernel) for name, kernel in kernels.items() if name in resources.attention
+    }
+    ways["sliced"] = _sliced
+    if EfficientAttention.enable_xformers():
+        ways["xformers"] = _with_xformers
+    query = torch.randn(
+        2, heads, tokens, width, device=resources.device, dtype=getattr(torch, dtype or resources.compute_dtypes[0])
+    )
     found: dict[str, float] = {}
-    for name in (name for name in kernels if name in resources.attention):
+    for name, way in ways.items():
         try:
-            with sdpa_kernel(kernels[name]), torch.inference_mode():
-                found[name] = min(_seconds(torch, query, resources.device) for _ in range(repeats))
-        except RuntimeError:
+            with torch.inference_mode():
+                found[name] = min(_seconds(torch, way, query, resources.device) for _ in range(repeats))
+        except (RuntimeError, NotImplementedError, ImportError):
             continue
     return found
 
 
-def _seconds(torch: Any, query: Any, device: str) -> float:
+def _sliced(query: Any) -> None:
+    for head in range(query.shape[1]):
+        own = query[:, head]
+        scores = (own @ own.transpose(1, 2)) * own.shape[-1] ** -0.5
+        scores.softmax(dim=-1) @ own
+
+
+def _with_xformers(query: Any) -> None:
+    attend = importlib.import_module("xformers.ops").memory_efficient_attention
+    turned = query.transpose(1, 2)
+    attend(turned, turned, turned)
+
+
+def _seconds(torch: Any, way: Callable[[Any], None], query: Any, device: str) -> float:
     began = time.perf_counter()
-    torch.nn.functional.scaled_dot_product_attention(query, query, query)
+    way(query)
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -87,11 +87,11 @@ class Care:
         pool = self._pool
         return () if pool is None else [entry.key for entry in (*pool.entries(), *pool.resting()) if entry.nbytes]
 
-    def _hash_of(self, path: Path) -> str:
+    def _hash_of(self, path: Path) -> str | None:
         for model in self._library.models():
             if model.path == path:
                 return model.view.hash
-        return next((each.view.hash for each in self._library.adapters.entries if each.path == path), "")
+        return next((each.view.hash for each in self._library.adapters.entries if each.path == path), None)
 
     def _fault(self, error: StudioError) -> None:
         self._tell("refused", str(error))

@@ -18,7 +18,7 @@ from engine.memory.adviser import Adviser
 from engine.memory.ahead import LoadAhead
 from engine.memory.budget import checked_budget, pool_budget
 from engine.memory.care import Care
-from engine.memory.eviction import EvictionPolicy, PoolEntry
+from engine.memory.eviction import EvictionPolicy, PoolEntry, parse_policy
 from engine.memory.experience import Experience
 from engine.memory.levels import OptimizationLevel, parse_level
 from engine.memory.meter import Meter, ProcessMeter
@@ -84,7 +84,7 @@ class MemoryDesk:
     ) -> None:
         self._store, self._library, self._probe, self._wake = store, library, probe, wake
         self._level = parse_level(store.memory.setting("level") or level)
-        self._policy = EvictionPolicy(store.memory.setting("policy") or EvictionPolicy.SCORE)
+        self._policy = _kept_policy(store.memory.setting("policy") or "")
         self._pool_gb = float(store.memory.setting("pool_gb") or pool_gb)
         self._pool: ModelPool | None = None
         self._meter: Meter = ProcessMeter()
@@ -92,7 +92,9 @@ class MemoryDesk:
         self._dtype = "float32"
         self._effective = self._level or OptimizationLevel.NONE
         self._pins = Pins(store.memory)
-        self.experience = Experience(store.measurements, lambda: self.resources().device_name)
+        self.experience = Experience(
+            store.measurements, lambda: self.resources().device_name, lambda: self.resources().has_gpu
+        )
         self._timeline = Timeline()
         self._sampled = 0.0
         self._events: deque[MemoryEventView] = deque(maxlen=200)
@@ -285,12 +287,13 @@ class MemoryDesk:
         resources = self.resources()
         chosen = parse_level(level) if level is not None else self._level
         budget = pool_budget(resources, pool_gb) if pool_gb is not None else None
+        leaves_first = parse_policy(policy) if policy is not None else self._policy
         if level is not None:
             self._level = chosen
             self._store.memory.set_setting("level", level)
             self.tell("level", f"The memory level {level} was chosen.")
         if policy is not None:
-            self._policy = EvictionPolicy(policy)
+            self._policy = leaves_first
             self._store.memory.set_setting("policy", policy)
             if self._pool is not None:
                 self._pool.eviction_policy = self._policy
@@ -373,3 +376,11 @@ class MemoryDesk:
             )
             for each in self._timeline.samples(_SHOWN_SAMPLES)
         )
+
+
+def _kept_policy(name: str) -> EvictionPolicy:
+    """The policy that was chosen once; one that this Easel does not know is as none."""
+    try:
+        return parse_policy(name)
+    except SpecError:
+        return EvictionPolicy.SCORE

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from engine.errors import SpecError
+
 
 class EvictionPolicy(StrEnum):
     """Which entry goes first: used longest ago, used least, largest, or with the highest eviction score."""
@@ -15,6 +17,18 @@ class EvictionPolicy(StrEnum):
     LFU = "lfu"
     SIZE = "size"
     SCORE = "score"
+
+
+def parse_policy(text: str) -> EvictionPolicy:
+    """A policy by its name. Raises SpecError `memory_policy_unknown`."""
+    try:
+        return EvictionPolicy(text.strip().lower())
+    except ValueError:
+        raise SpecError(
+            "memory_policy_unknown",
+            f"There is no rule “{text[:40]}” for what leaves memory first.",
+            f"Take one of: {', '.join(EvictionPolicy)}.",
+        ) from None
 
 
 class Tier(StrEnum):

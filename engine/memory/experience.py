@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from statistics import median
 
 from engine.memory.correction import MeasuredPeak, correcting
-from engine.memory.levels import TIME_FACTORS, OptimizationLevel
+from engine.memory.levels import CPU_TIME_FACTORS, TIME_FACTORS, OptimizationLevel
 from engine.memory.plan import LevelForecast, Work
 from engine.store.measurements import MeasurementStore
 
-_PEAK, _TIME = "peak_memory", "level_time"
+_PEAK, _TIME, _LEVEL, _ATTENTION = "peak_memory", "level_time", "level_measured", "attention_time"
+KERNELS = ("sdpa_flash", "sdpa_efficient", "sdpa_math", "sliced", "xformers")
 _PEAKS_LOOKED_AT, _TIMES_LOOKED_AT = 24, 5
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """What a usual picture of a model took under a level: `seconds` when the model was used before, of them
+    `step_seconds` a step, `peak` bytes, and `cold_seconds` of a first, shorter picture that reads the files."""
+
+    level: OptimizationLevel
+    seconds: float
+    step_seconds: float
+    peak: int
+    cold_seconds: float = 0.0
 
 
 class Experience:
     """Reads and writes the store's measurements.
 
     Args:
-        device: names the device, since numbers of another one say nothing.
+        device: names the device, since numbers of another one say nothing. on_gpu: whether it is a GPU.
     """
 
-    def __init__(self, measurements: MeasurementStore, device: Callable[[], str]) -> None:
-        self._measurements, self._device = measurements, device
+    def __init__(
+        self, measurements: MeasurementStore, device: Callable[[], str], on_gpu: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._measurements, self._device, self._on_gpu = measurements, device, on_gpu
 
     def add_peak(self, model_id: str, dtype: str, forecast: LevelForecast, work: Work, peak: int) -> None:
         """A job under `forecast.level` took `peak` bytes at most where models compute."""
@@ -42,9 +58,40 @@ class Experience:
             },
         )
 
-    def add_time(self, level: OptimizationLevel, seconds: float) -> None:
-        """A step under a level took so long, the setting being the same for all levels."""
-        self._measurements.add(_TIME, f"{level.value}|{self._device()}", seconds)
+    def add_time(self, level: OptimizationLevel, seconds: float, model_id: str = "") -> None:
+        """A picture under a level took so long, the setting being the same for all levels (with `model_id` of that
+        model; without, times may be of any unit)."""
+        self._measurements.add(_TIME, self._time_key(level, model_id), seconds)
+
+    def add_levels(self, model_id: str, results: Mapping[OptimizationLevel, LevelResult]) -> None:
+        """A model was measured under these levels, NONE among them or not."""
+        base = results.get(OptimizationLevel.NONE)
+        for level, result in results.items():
+            context = {name: value for name, value in asdict(result).items() if name != "level"}
+            self._measurements.add(_LEVEL, self._time_key(level, model_id), result.seconds, context)
+            self.add_time(level, result.seconds, model_id)
+            if base is not None and base.seconds:
+                # What other models have to go by.
+                self.add_time(level, result.seconds / base.seconds)
+
+    def levels(self, model_id: str) -> dict[OptimizationLevel, LevelResult]:
+        """What was measured last of a model on this device."""
+        found: dict[OptimizationLevel, LevelResult] = {}
+        for level in OptimizationLevel:
+            for row in self._measurements.recent(_LEVEL, self._time_key(level, model_id), 1):
+                found[level] = LevelResult(level, **row.context)  # type: ignore[arg-type]
+        return found
+
+    def add_attention(self, seconds: Mapping[str, float]) -> None:
+        """One attention call took so long with each kernel."""
+        for kernel, took in seconds.items():
+            self._measurements.add(_ATTENTION, f"{kernel}|{self._device()}", took)
+
+    def attention(self) -> dict[str, float]:
+        """Seconds of one call with each kernel that was measured here, the fastest first."""
+        rows = {name: self._measurements.recent(_ATTENTION, f"{name}|{self._device()}", 1) for name in KERNELS}
+        found = {name: rows[name][0].value for name in rows if rows[name]}
+        return dict(sorted(found.items(), key=lambda row: row[1]))
 
     def correction(self, model_id: str, dtype: str) -> Callable[[LevelForecast, Work], LevelForecast]:
         """A planner's `correct` for a model; each level is looked up once."""
@@ -57,17 +104,23 @@ class Experience:
 
         return correcting(history)
 
-    def time_factors(self) -> tuple[dict[OptimizationLevel, float], frozenset[OptimizationLevel]]:
-        """Time against NONE by level, and which of them were measured here; the others are what is generally so."""
-        seconds: dict[OptimizationLevel, float] = {}
-        for level in OptimizationLevel:
-            rows = self._measurements.recent(_TIME, f"{level.value}|{self._device()}", _TIMES_LOOKED_AT)
-            if rows:
-                seconds[level] = median(row.value for row in rows)
-        base = seconds.get(OptimizationLevel.NONE)
-        if not base:
-            return dict(TIME_FACTORS), frozenset()
-        return {**TIME_FACTORS, **{level: took / base for level, took in seconds.items()}}, frozenset(seconds)
+    def time_factors(self, model_id: str = "") -> tuple[dict[OptimizationLevel, float], frozenset[OptimizationLevel]]:
+        """Time against NONE by level, and which of them were measured here: of the model, else of another one; the
+        rest is what is generally so."""
+        usual = dict(TIME_FACTORS if self._on_gpu() else CPU_TIME_FACTORS)
+        for name in (model_id, "") if model_id else ("",):
+            seconds: dict[OptimizationLevel, float] = {}
+            for level in OptimizationLevel:
+                rows = self._measurements.recent(_TIME, self._time_key(level, name), _TIMES_LOOKED_AT)
+                if rows:
+                    seconds[level] = median(row.value for row in rows)
+            base = seconds.get(OptimizationLevel.NONE)
+            if base:
+                return {**usual, **{level: took / base for level, took in seconds.items()}}, frozenset(seconds)
+        return usual, frozenset()
+
+    def _time_key(self, level: OptimizationLevel, model_id: str) -> str:
+        return f"{level.value}|{self._device()}" + (f"|{model_id}" if model_id else "")
 
     def _peaks(self, model_id: str, dtype: str, level: OptimizationLevel) -> list[MeasuredPeak]:
         rows = self._measurements.recent(_PEAK, self._peak_key(model_id, dtype, level), _PEAKS_LOOKED_AT)

@@ -2,7 +2,8 @@
 
 A thread of its own looks once a minute. A file that changed on the disk is told at once. Its bytes are hashed again
 once per (path, size, time of change), and later from time to time, and compared with the hash that the library made
-when it first saw the file: a disk or a copy that went wrong without changing the file's date is told too.
+when it first saw the file: a disk or a copy that went wrong without changing the file's date is told too. Files that
+the library makes no hash of (ControlNets, VAEs, upscalers) are compared with the first hash that is made here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ HOUR = 3600.0
 
 def file_of(key: Hashable) -> Path | None:
     """The file or folder that a part was loaded from; None for what has none."""
-    source = str(getattr(key, "source", "") or getattr(key, "vae", "") or "")
+    # Upscalers have no class of their own: ("upscaler", path, size, time of change).
+    named = key[1] if isinstance(key, tuple) and len(key) > 1 else ""
+    source = str(getattr(key, "source", "") or getattr(key, "vae", "") or named)
     path = Path(source.partition("|")[0]) if source else None
     return path if path is not None and path.is_absolute() else None
 
@@ -35,7 +38,8 @@ class FileCheck:
 
     Args:
         loaded: keys of all parts that are loaded or rest now.
-        expected: the SHA-256 (hex) that a file had when the library first read it; "" while it is not known.
+        expected: the SHA-256 (hex) that a file had when the library first read it; "" while it is not known, None for
+            files that the library makes no hash of.
         fault: told of what is wrong, once for each file.
         hours: between two checks of the same file; 0 compares no hashes.
         clock: seconds.
@@ -44,7 +48,7 @@ class FileCheck:
     def __init__(
         self,
         loaded: Callable[[], Iterable[Hashable]],
-        expected: Callable[[Path], str],
+        expected: Callable[[Path], str | None],
         fault: Callable[[StudioError], None],
         *,
         hours: float = 24.0,
@@ -54,7 +58,8 @@ class FileCheck:
         self._hours, self._clock = hours, clock
         self._stamps: dict[Path, str] = {}
         self._verified: dict[tuple[Path, str], float] = {}
-        self._told: set[tuple[Path, str]] = set()
+        self._first: dict[tuple[Path, str], str] = {}
+        self._told: set[tuple[Path, str, str]] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -94,7 +99,7 @@ class FileCheck:
         if checked is not None and self._clock() - checked < self._hours * HOUR:
             return
         expected = self._expected(path)
-        if not expected:
+        if expected == "":
             # The library is still at it; the next round asks again.
             return
         try:
@@ -105,13 +110,14 @@ class FileCheck:
             self._tell(path, stamp, _unreadable(path, error))
             return
         self._verified[path, stamp] = self._clock()
-        if found != expected and _stamp(path) == stamp:
+        first = expected or self._first.setdefault((path, stamp), found)
+        if found != first and _stamp(path) == stamp:
             self._tell(path, stamp, _damaged(path))
 
     def _tell(self, path: Path, stamp: str, error: StudioError) -> None:
-        if (path, stamp) in self._told:
+        if (path, stamp, error.code) in self._told:
             return
-        self._told.add((path, stamp))
+        self._told.add((path, stamp, error.code))
         log.warning("%s", error)
         self._fault(error)
 

@@ -1,7 +1,8 @@
 """FileStorage: weights rest as their file has them, and are widened while their layer works.
 
 Most model files hold 16-bit numbers, and a CPU computes in 32: widening everything at once doubles the weights for
-nothing. What rests as it was stored stays memory-mapped, so the system may take its pages back; nothing is rounded.
+nothing. What rests as it was stored stays memory-mapped, and a layer's pages go when it has worked (the system keeps
+them as long as it has room); nothing is rounded.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ from torch import Tensor, nn
 
 from engine.memory.levels import MemoryOptimizationConfig
 from engine.memory.technique import DENOISERS, TEXT_PARTS, Applied, Machine, Modules, those
+from engine.platform import MappedFiles
 
 _HOOKS = "_easel_widening"
 
 
 class FileStorage:
-    """Works on modules that were loaded in fewer bits than they compute in (`Machine.compute`)."""
+    """Works on modules that lie in their file, or rest in fewer bits than they compute in (`Machine.compute`)."""
 
     name = "file_storage"
 
     def apply(self, modules: Modules, machine: Machine, config: MemoryOptimizationConfig) -> Applied:
         """See `Technique`."""
-        hooked = 0
+        hooked, files = 0, MappedFiles()
         for module in those(modules, (*DENOISERS, *TEXT_PARTS)):
             for layer in module.modules():
-                if machine.compute is not None and not hasattr(layer, _HOOKS) and _narrow(layer, machine.compute):
-                    setattr(layer, _HOOKS, _Widening(layer, machine.compute))
+                if machine.compute is None or hasattr(layer, _HOOKS):
+                    continue
+                if _narrow(layer, machine.compute) or any(_lies_in(files, weight) for _, weight in _weights(layer)):
+                    setattr(layer, _HOOKS, _Widening(layer, machine.compute, files))
                     hooked += 1
-        return Applied(self.name, hooked > 0, "" if hooked else "the weights compute in the format of their file")
+        return Applied(self.name, hooked > 0, "" if hooked else "no file holds the weights")
 
     def remove(self, modules: Modules, machine: Machine) -> Applied:
         """See `Technique`: the weights are wide afterwards, and exactly what they were."""
@@ -44,15 +48,17 @@ class FileStorage:
 
     def saving(self) -> str:
         """See `Technique`."""
-        return "half of the weights where the file holds 16 bits; slower by the widening"
+        return "all weights but those of the layer that works; slower by reading and widening them"
 
 
 class _Widening:
     """The hooks of one layer. Weights that were exchanged meanwhile (adapters do so) are taken as they are."""
 
-    def __init__(self, layer: nn.Module, compute: torch.dtype) -> None:
-        self._compute = compute
+    def __init__(self, layer: nn.Module, compute: torch.dtype, files: MappedFiles) -> None:
+        self._compute, self._files = compute, files
         self._resting: dict[str, Tensor] = {}
+        # Only what lies in the file now: a tensor that comes later may have been written to.
+        self._mapped = {weight.data_ptr() for _, weight in _weights(layer) if _lies_in(files, weight)}
         self._handles = (
             layer.register_forward_pre_hook(self._widen),
             layer.register_forward_hook(self._rest, always_call=True),
@@ -77,12 +83,18 @@ class _Widening:
             for name, weight in _weights(layer):
                 if name in self._resting:
                     weight.data = self._resting[name]
+                if weight.data_ptr() in self._mapped:
+                    self._files.forget(weight.data_ptr(), weight.nbytes)
         self._resting.clear()
 
 
 def _weights(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
     own = layer.named_parameters(recurse=False)
     return [(name, weight) for name, weight in own if weight.is_floating_point()]
+
+
+def _lies_in(files: MappedFiles, weight: Tensor) -> bool:
+    return weight.is_contiguous() and files.holds(weight.data_ptr(), weight.nbytes)
 
 
 def _narrow(layer: nn.Module, compute: torch.dtype) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from engine.memory.activations import dtype_bytes
+from engine.memory.front import dominated
 from engine.memory.levels import (
     FROM_FILE,
     MOST_RESIDENT,
@@ -199,7 +200,8 @@ class Planner:
         budget = self.budget
         every = [self._filled(model, work, each, budget) for each in OptimizationLevel]
         guess = first_guess(budget.free / GIB)
-        every.sort(key=lambda each: (each.time_factor, abs(each.level.rank - guess.rank)))
+        beaten = dominated({each.level: (each.time_factor, float(each.peak)) for each in every})
+        every.sort(key=lambda each: (each.time_factor, each.level in beaten, abs(each.level.rank - guess.rank)))
         candidates = [each for each in every if level is None or each.level is level]
         fitting = [each for each in candidates if self._fits(each, budget)]
         chosen = fitting[0] if fitting else min(candidates, key=lambda each: each.peak)

@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 
 from engine.memory.eviction import PoolEntry
+from engine.memory.experience import LevelResult
+from engine.memory.front import dominated
 from engine.memory.levels import CPU_MEANINGS, MEANINGS, TECHNIQUE_WORDS, MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.plan import LevelForecast, Plan
 from engine.memory.resources import SystemResources
-from engine.protocol.memory import BandView, ForecastView, LevelView, PoolEntryView, StageView
+from engine.protocol.memory import BandView, ForecastView, LevelView, MeasuredLevelView, PoolEntryView, StageView
 
 PART_KINDS = ("unet", "text_encoder", "controlnet", "adapter", "preprocessor", "upscaler", "vae")
 
@@ -83,6 +85,9 @@ def level_views(
     kind = "cuda" if resources.has_gpu else resources.device
     meanings = MEANINGS if resources.has_gpu else CPU_MEANINGS
     views: list[LevelView] = []
+    costs = {level: (factors.get(level, 1.0), float(found.peak)) for level, found in (forecasts or {}).items()}
+    beaten = dominated(costs)
+    none = (forecasts or {}).get(OptimizationLevel.NONE)
     for level in OptimizationLevel:
         found = (forecasts or {}).get(level)
         config = MemoryOptimizationConfig.from_level(level, device=kind)
@@ -98,11 +103,34 @@ def level_views(
                     "time_factor": factors.get(level, 1.0),
                     "measured": level in measured,
                     "peak": -1 if found is None else found.peak,
+                    "saved": 0 if found is None or none is None else none.peak - found.peak,
                     "fits": found is None or found.peak <= usable,
+                    "beaten_by": beaten[level].value if level in beaten else "",
                 }
             )
         )
     return tuple(views)
+
+
+def measured_levels(found: Mapping[OptimizationLevel, LevelResult]) -> tuple[MeasuredLevelView, ...]:
+    """What was measured of a model, level by level."""
+    none = found.get(OptimizationLevel.NONE)
+    beaten = dominated({level: (result.seconds, float(result.peak)) for level, result in found.items()})
+    return tuple(
+        MeasuredLevelView.model_validate(
+            {
+                "level": level.value,
+                "seconds": result.seconds,
+                "step_seconds": result.step_seconds,
+                "peak": result.peak,
+                "saved": 0 if none is None else none.peak - result.peak,
+                "price": result.seconds / none.seconds if none is not None and none.seconds else 1.0,
+                "cold_seconds": result.cold_seconds,
+                "beaten_by": beaten[level].value if level in beaten else "",
+            }
+        )
+        for level, result in found.items()
+    )
 
 
 def forecast_view(model: str, plan: Plan, levels: tuple[LevelView, ...]) -> ForecastView:

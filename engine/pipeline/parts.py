@@ -277,8 +277,15 @@ class LeasedParts:
 
         def load() -> Any:
             place = torch.device("cpu") if self._travels else self._device
-            module = load_component(self._entry, part, dtype=loaded_in, device=place, vae=self._vae)
-            return ready(module, channels_last=part == "unet" and self.config.enable_channels_last)
+            last = part == "unet" and self.config.enable_channels_last
+
+            def gains(module: torch.nn.Module) -> bool:
+                return last and gains_by_channels_last(module, place)
+
+            module = load_component(
+                self._entry, part, dtype=loaded_in, device=place, vae=self._vae, channels_last=gains
+            )
+            return ready(module, channels_last=last)
 
         held = self._held[part] = _Held(self._pool.lease(key, load, nbytes))
         return held

@@ -35,7 +35,9 @@ class PoolEntryView(Frozen):
 
 class LevelView(Frozen):
     """A memory level on this machine. `meaning` is a sentence; `time_factor` is time against "none", `measured` whether
-    this machine has measured it; `peak` is the forecast for the default model and size, -1 where there is none."""
+    this machine has measured it; `peak` is the forecast for the default model and size, -1 where there is none, and
+    `saved` what that is less than under "none". `beaten_by` names a level that takes no more time nor memory here:
+    "auto" never chooses one that is beaten."""
 
     level: LevelName
     meaning: str
@@ -43,7 +45,48 @@ class LevelView(Frozen):
     time_factor: float = 1.0
     measured: bool = False
     peak: int = -1
+    saved: int = 0
     fits: bool = True
+    beaten_by: str = ""
+
+
+class MeasuredLevelView(Frozen):
+    """What a picture of 20 steps took under a level on this machine: `seconds`, of them `step_seconds` a step; `peak`
+    bytes beside what the process takes anyway; `saved` bytes and `price` (time ÷ time) against "none"; `cold_seconds`
+    of a first picture of two steps, which reads the files."""
+
+    level: LevelName
+    seconds: float
+    step_seconds: float
+    peak: int
+    saved: int = 0
+    price: float = 1.0
+    cold_seconds: float = 0.0
+    beaten_by: str = ""
+
+
+class AttentionView(Frozen):
+    """Seconds of one attention call with a kernel, on this machine."""
+
+    kernel: str
+    seconds: float
+
+
+class MeasuredView(Frozen):
+    """A model's measured levels, and a measurement that is under way: `job_id` is "" where none is; `fraction` 0.0–1.0,
+    `seconds_left` None while unknown. `error` says why the last one failed."""
+
+    model: str = ""
+    title: str = ""
+    width: int = 0
+    height: int = 0
+    levels: tuple[MeasuredLevelView, ...] = ()
+    attention: tuple[AttentionView, ...] = ()
+    job_id: str = ""
+    fraction: float = 0.0
+    seconds_left: float | None = None
+    error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class SampleView(Frozen):
@@ -87,7 +130,7 @@ class MemoryView(Frozen):
     pool holds and may hold where models compute; rest_*: in RAM beside it. pool_gb: the size that was asked
     for in GB of 1024³ bytes, 0 chooses by itself. level: what was asked for; effective_level: what it comes to now.
     attention: kernels, best first. waiting: wishes that the worker has not seen yet. ahead: titles of models that were
-    asked for ahead and are not there yet.
+    asked for ahead and are not there yet. measured: what the levels took on this machine.
     """
 
     device: str = ""
@@ -118,6 +161,7 @@ class MemoryView(Frozen):
     waiting: int = 0
     caches: tuple[CacheView, ...] = ()
     ahead: tuple[str, ...] = ()
+    measured: MeasuredView = MeasuredView()
     hint: str = ""
 
 

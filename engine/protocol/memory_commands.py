@@ -45,6 +45,18 @@ class PreloadModel(Command[MemoryView]):
     model: str
 
 
+class MeasureLevels(Command[MemoryView]):
+    """Run a model through the memory levels, as one job, and keep what each takes; None is the starter, or the default
+    model where there is none. `width` and `height`: of the pictures; None is the model's own size. `cancel` ends the
+    one that is under way."""
+
+    name = "measure_levels"
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    cancel: bool = False
+
+
 class SetLevel(Command[MemoryView]):
     """Change the memory level, the eviction policy or the pool's size, live; None leaves a value as it is.
 

@@ -22,6 +22,7 @@ NoticeCode = Literal[
     "keys_unmatched",
     "memory_level_lowered",
     "memory_level_raised",
+    "level_not_measured",
     "memory_released",
     "decode_tiled",
     "batch_reduced",

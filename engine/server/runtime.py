@@ -229,7 +229,7 @@ class Runtime:
                 ).answers(),
                 ControlAnswers(self.controls, self.annotators, self.library, self._hint).answers(),
                 PictureAnswers(self.assets, self.library, self._tokens, self._added_readers).answers(),
-                MemoryAnswers(self.memory).answers(),
+                MemoryAnswers(self.memory, self.queue, self.store, self.library, admission).answers(),
                 MergeAnswers(
                     self.queue,
                     self.store,

@@ -18,6 +18,7 @@ from engine.jobs.finishing import Finisher
 from engine.jobs.hints import HintShop
 from engine.jobs.in_progress import InProgress
 from engine.jobs.levels import LevelKeeper
+from engine.jobs.measuring import MeasureErrand
 from engine.jobs.merging import MergeErrand
 from engine.jobs.peaks import PeakWatch
 from engine.jobs.previews import Previewer
@@ -104,11 +105,12 @@ class Workshop:
         )
         enlarger = Enlarger(pool, partial(runtime.library.path_of, "upscaler"), self._device)
         previewer = Previewer(settings.engine.preview_interval, runtime.events.publish, runtime.events.forget_preview)
+        pictures = InProgress(runtime.store, runtime.queue, runtime.snapshots, previewer)
         self.worker = Worker(
             queue=runtime.queue,
             board=runtime.board,
             bench=self._bench,
-            pictures=InProgress(runtime.store, runtime.queue, runtime.snapshots, previewer),
+            pictures=pictures,
             finisher=finisher,
             enlarger=enlarger,
             memory=runtime.memory,
@@ -119,6 +121,7 @@ class Workshop:
                 EnlargeErrand(enlarger, finisher, self._picture_path),
                 self._merge_errand(),
                 self._comparison_errand(finisher),
+                self._measure_errand(pictures, meter),
             ),
             extensions=runtime.extension_work,
             chores=self._chores,
@@ -160,6 +163,20 @@ class Workshop:
     def _comparison_errand(self, finisher: Finisher) -> ComparisonErrand:
         runtime = self._runtime
         return ComparisonErrand(runtime.store, runtime.queue, runtime.admission, finisher, runtime.settings.outputs_dir)
+
+    def _measure_errand(self, pictures: InProgress, meter: ProcessMeter) -> MeasureErrand:
+        runtime = self._runtime
+        return MeasureErrand(
+            runtime.store,
+            runtime.memory,
+            self._bench,
+            runtime.library,
+            runtime.queue,
+            pictures,
+            meter,
+            runtime.pulse,
+            device=self._device,
+        )
 
     def _picture_path(self, image_id: str, owner: str) -> Path:
         return self._runtime.settings.outputs_dir / self._runtime.store.history.get(image_id, owner).name

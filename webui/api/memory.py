@@ -12,6 +12,7 @@ from engine.protocol.memory import ForecastView, LevelName, MemoryView, PolicyNa
 from engine.protocol.memory_commands import (
     Forecast,
     GetMemory,
+    MeasureLevels,
     PinModel,
     PreloadModel,
     ReleaseMemory,
@@ -63,6 +64,16 @@ class PreloadRequest(Frozen):
     model: str
 
 
+class MeasureRequest(Frozen):
+    """A `model` of the library, by its id or file name; without it the starter. `width` and `height` of the pictures;
+    without them the model's own. `cancel` ends the measurement that is under way."""
+
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    cancel: bool = False
+
+
 class LevelRequest(Frozen):
     """What to change; what is left out stays. `pool_gb` is GB of 1024³ bytes, 0 chooses by itself."""
 
@@ -112,6 +123,14 @@ async def preload(request: Request) -> Response:
     """Load a model before a picture needs it; `ahead` says which are still to come."""
     asked = await read_model(request, PreloadRequest)
     return await ask(request, PreloadModel(owner=owner_of(request), model=asked.model))
+
+
+@router.post("/measure", responses={200: {"model": MemoryView}}, openapi_extra=takes("MeasureRequest"))
+async def measure(request: Request) -> Response:
+    """Run a model through the memory levels as one job; `measured` says how far it is, and what was found."""
+    asked = await read_model(request, MeasureRequest)
+    fields = {name: getattr(asked, name) for name in ("model", "width", "height", "cancel")}
+    return await ask(request, MeasureLevels(owner=owner_of(request), **fields))
 
 
 @router.post("/level", responses={200: {"model": MemoryView}}, openapi_extra=takes("LevelRequest"))

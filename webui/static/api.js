@@ -94,6 +94,7 @@ export const api = {
   releaseMemory: (body) => ask("POST", "memory/release", { body }),
   pinMemory: (body) => ask("POST", "memory/pin", { body }),
   preloadModel: (model) => ask("POST", "memory/preload", { body: { model } }),
+  measureMemory: (body) => ask("POST", "memory/measure", { body }),
   setMemoryLevel: (body) => ask("POST", "memory/level", { body }),
   listModels: (options) => ask("GET", "models", options),
   listControls: (params, options) => ask("GET", "controlnets", { params, ...options }),

@@ -45,9 +45,11 @@ export class Levels {
     this.hint.textContent = ofForm ? "Peaks are forecasts for the picture that Text to image describes now. A change holds from the next step on." : known.size ? "Peaks are forecasts for the default model at its own size. A change holds from the next step on." : "";
   }
 
-  fill({ level, meaning, techniques, time_factor: factor, measured, peak, fits }) {
+  fill({ level, meaning, techniques, time_factor: factor, measured, peak, saved, fits, beaten_by: beatenBy }) {
     const row = this.rows.get(level);
-    row.meaning.textContent = meaning;
+    const saving = level === "none" || peak < 0 ? "" : saved > 0 ? ` Saves ${inWords(saved)}.` : " Saves nothing here.";
+    const beaten = beatenBy ? ` ${LEVELS[beatenBy]} is better in both here: Auto never takes this one.` : "";
+    row.meaning.textContent = `${meaning}${saving}${beaten}`;
     row.element.title = techniques.length ? `Does: ${techniques.join(", ")}.` : "";
     row.peak.textContent = peak < 0 ? "" : fits ? inWords(peak) : `${inWords(peak)}, too much`;
     row.peak.dataset.fits = String(fits);

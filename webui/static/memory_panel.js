@@ -6,6 +6,7 @@ import { MemoryChart } from "./memory_chart.js";
 import { FormForecast } from "./memory_forecast.js";
 import "./memory_hint.js";
 import { Levels } from "./memory_levels.js";
+import { Measured } from "./memory_measured.js";
 import { MemoryLog } from "./memory_log.js";
 import { need } from "./memory_need.js";
 import { Parts } from "./memory_parts.js";
@@ -37,6 +38,7 @@ class MemoryPanel extends HTMLElement {
     this.log = new MemoryLog();
     this.forecast = new FormForecast();
     this.levels = new Levels();
+    this.measured = new Measured();
     this.room = new Room();
     this.fault = h("p", { class: "easel-memory-warning", role: "status", hidden: true });
     const now = h("section", { class: "easel-card easel-memory-card", "aria-label": "Memory now" }, h("header", {}, h("h3", { text: "Now" })), this.fault, this.bars.element);
@@ -44,7 +46,7 @@ class MemoryPanel extends HTMLElement {
       h(
         "div",
         { class: "easel-memory" },
-        h("div", { class: "easel-memory-wide" }, now, this.chart.element, this.parts.element, this.log.element),
+        h("div", { class: "easel-memory-wide" }, now, this.chart.element, this.parts.element, this.measured.element, this.log.element),
         h("div", { class: "easel-memory-side" }, this.forecast.element, this.levels.element, this.room.element),
       ),
     );
@@ -56,7 +58,7 @@ class MemoryPanel extends HTMLElement {
     this.fault.textContent = error ? `${error.message} ${error.hint ?? ""} This is what was known last.`.trim() : "";
     this.forecast.update();
     if (!view) return;
-    for (const part of [this.bars, this.chart, this.parts, this.log, this.levels, this.room]) part.update(view);
+    for (const part of [this.bars, this.chart, this.parts, this.log, this.levels, this.measured, this.room]) part.update(view);
   }
 }
 

@@ -57,7 +57,8 @@ export class PartRow {
     const label = entry.leases ? "In use: it can be released when the picture is done" : `Release ${name} of ${entry.title}`;
     this.out.title = label;
     this.out.setAttribute("aria-label", label);
-    this.out.disabled = entry.leases > 0;
+    // Not disabled: who clicks is told why it stays.
+    this.out.setAttribute("aria-disabled", String(entry.leases > 0));
     this.element.dataset.place = entry.place;
   }
 }

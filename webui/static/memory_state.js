@@ -110,6 +110,10 @@ class MemoryState extends EventTarget {
     return this.decide(api.preloadModel(model), said);
   }
 
+  measure(wish, said) {
+    return this.decide(api.measureMemory(wish), said);
+  }
+
   set(wish, said = "") {
     return this.decide(api.setMemoryLevel(wish), said);
   }

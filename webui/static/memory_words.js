@@ -61,9 +61,16 @@ const DTYPES = { float32: "32-bit", bfloat16: "16-bit (bfloat16)", float16: "16-
 
 export const dtypeName = (dtype) => DTYPES[dtype] ?? dtype;
 
-const KERNELS = { sdpa_flash: "SDPA flash", sdpa_efficient: "SDPA memory-efficient", sdpa_math: "SDPA plain", sdpa_cudnn: "SDPA cuDNN", xformers: "xFormers", flash_attn: "flash-attn" };
+const KERNELS = { sdpa_flash: "SDPA flash", sdpa_efficient: "SDPA memory-efficient", sdpa_math: "SDPA plain", sdpa_cudnn: "SDPA cuDNN", sliced: "Sliced heads", xformers: "xFormers", flash_attn: "flash-attn" };
 
 export const kernelName = (name) => KERNELS[name] ?? name.replaceAll("_", " ");
+
+// Such as "0.8 ms", "3.2 s" or "4 min 10 s".
+export function duration(seconds) {
+  if (seconds < 0.1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 2 : 1)} ms`;
+  if (seconds < 90) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
 
 // A factor of time against the level none.
 export function timeWords(factor) {

@@ -58,7 +58,7 @@ def test_auto_plans_and_the_level_is_on_the_model(studio: Studio) -> None:
     ("level", "expected", "decibels"),
     [
         ("balanced", {"efficient_attention"}, 60),
-        ("aggressive", {"efficient_attention", "forward_chunking"}, 40),
+        ("aggressive", {"efficient_attention", "forward_chunking", "file_storage"}, 40),
         ("ultra", {"efficient_attention", "forward_chunking", "fp8_storage"}, 15),
     ],
 )

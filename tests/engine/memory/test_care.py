@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.errors import ModelFileError, OutOfMemoryError, SpecError, StudioError
+from engine.jobs.controls import ControlKey
 from engine.library.library import Library
 from engine.loading.loader import ComponentKey
 from engine.memory.ahead import LoadAhead
@@ -209,6 +210,32 @@ def test_what_the_library_has_not_hashed_yet_is_asked_again(files: Files) -> Non
     files.check.look()
     files.check.look()
     assert (files.told, files.asked) == ([], 2)
+
+
+@pytest.mark.parametrize("kind", ["ControlNet", "vae", "upscaler"])
+def test_files_without_a_hash_of_the_library_are_compared_with_their_first_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{kind}.safetensors"
+    path.write_bytes(bytes(range(256)) * 64)
+    keys: dict[str, Any] = {
+        "ControlNet": ControlKey(str(path), "1", "float32"),
+        "vae": ComponentKey("", "vae", "float32", f"{path}|1"),
+        "upscaler": ("upscaler", str(path), 1, 1),
+    }
+    told: list[StudioError] = []
+    clock = Clock()
+    check = FileCheck(lambda: [keys[kind]], lambda path: None, told.append, clock=clock)
+    check.seen(keys[kind])
+    check.look()
+    assert told == []
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    check.look()
+    assert told == [], "it was looked at just now"
+    clock.now += 25 * HOUR
+    check.look()
+    check.look()
+    assert [error.code for error in told] == ["model_file_damaged"]
 
 
 def test_checks_can_be_switched_off(tmp_path: Path, files: Files) -> None:

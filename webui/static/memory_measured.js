@@ -1,0 +1,89 @@
+// "Measure my machine": what each memory level really takes here, and how fast each attention kernel is.
+
+import { api } from "./api.js";
+import { h, tool } from "./dom.js";
+import { live } from "./live.js";
+import { memory } from "./memory_state.js";
+import { LEVELS, duration, inWords, kernelName, timeWords } from "./memory_words.js";
+
+export class Measured {
+  constructor() {
+    this.choice = h("select", { "aria-label": "Model to measure" });
+    this.start = tool("gauge", "Measure my machine", () => this.ask(), { wide: true });
+    this.start.title = "Paints a few short pictures under each level and keeps none of them; other jobs come in between";
+    this.cancel = h("button", { type: "button", class: "easel-mini", text: "Cancel", onclick: () => memory.measure({ cancel: true }, "The measurement ends.") });
+    this.bar = h("progress", { max: 1, "aria-label": "Measured so far" });
+    this.left = h("span", { class: "easel-quiet", role: "status" });
+    this.going = h("div", { class: "easel-measure-going", hidden: true }, this.bar, this.left, this.cancel);
+    this.of = h("p", { class: "easel-hint" });
+    this.rows = h("tbody");
+    const heads = ["Level", "20 steps", "Peak", "Saved", "Price"].map((text) => h("th", { scope: "col", text }));
+    this.table = h("table", { class: "easel-measure-table", "aria-label": "Measured levels", hidden: true }, h("thead", {}, h("tr", {}, ...heads)), this.rows);
+    this.kernels = h("ul", { class: "easel-measure-kernels", "aria-label": "Attention kernels, measured" });
+    this.notes = h("p", { class: "easel-memory-warning", hidden: true });
+    const line = h("div", { class: "easel-memory-ahead" }, this.choice, this.start);
+    this.line = line;
+    this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "Measured on this machine" }, h("header", {}, h("h3", { text: "Measured on this machine" })), this.table, this.kernels, this.of, this.notes, this.going, line);
+    live.addEventListener("library", () => this.look());
+    this.look();
+  }
+
+  async look() {
+    try {
+      const { models } = await api.listModels({ quiet: true });
+      const chosen = this.choice.value;
+      this.choice.replaceChildren(...models.filter((model) => !model.problem).map(({ id, title }) => h("option", { value: id, text: title })));
+      const known = [...this.choice.options].map(({ value }) => value);
+      // The starter is quickly measured, and everybody has it.
+      const usual = known.includes(chosen) ? chosen : known.includes("starter") ? "starter" : known[0];
+      if (usual) this.choice.value = usual;
+      this.known = true;
+    } catch {
+      this.known = false;
+    }
+  }
+
+  update(view) {
+    if (this.known === false && view.engine_answers) {
+      this.known = null;
+      this.look();
+    }
+    const found = view.measured;
+    const going = Boolean(found.job_id);
+    this.going.hidden = !going;
+    this.line.hidden = going;
+    this.start.disabled = this.choice.disabled = !view.engine_answers;
+    this.bar.value = found.fraction;
+    const left = found.seconds_left === null || found.seconds_left === undefined ? "" : `, about ${duration(Math.max(1, found.seconds_left))} left`;
+    const words = going ? `${found.title}: ${Math.round(found.fraction * 100)} %${left}` : "";
+    if (this.left.textContent !== words) this.left.textContent = words;
+    this.table.hidden = found.levels.length === 0;
+    const now = JSON.stringify([found.levels, found.attention]);
+    if (now !== this.drawn) {
+      this.drawn = now;
+      this.rows.replaceChildren(...found.levels.map((level) => row(level)));
+      this.kernels.replaceChildren(...found.attention.map(({ kernel, seconds }, place) => h("li", { title: place ? "" : "The fastest here" }, h("span", { text: kernelName(kernel) }), h("span", { text: duration(seconds) }))));
+    }
+    this.kernels.hidden = found.attention.length === 0;
+    const size = found.width ? `, ${found.width} × ${found.height}` : "";
+    this.of.textContent = found.levels.length
+      ? `${found.title}${size}: a picture of 20 steps, and the most memory it took beside the rest of the program.${found.attention.length ? " Below the levels: one call of the largest attention." : ""}`
+      : going
+        ? ""
+        : "Nothing is measured yet: the times of the levels are estimates.";
+    const told = [found.error, ...found.notes].filter(Boolean).join(" ");
+    this.notes.hidden = !told;
+    this.notes.textContent = told;
+  }
+
+  async ask() {
+    const title = this.choice.selectedOptions[0]?.textContent;
+    if (title) await memory.measure({ model: this.choice.value }, `${title} is measured under every level.`);
+  }
+}
+
+function row({ level, seconds, step_seconds: step, peak, saved, price, beaten_by: beatenBy }) {
+  const cells = [duration(seconds), inWords(peak), level === "none" ? "" : saved > 0 ? inWords(saved) : "nothing", level === "none" ? "" : timeWords(price)];
+  const title = beatenBy ? `${LEVELS[beatenBy]} takes no more time nor memory here: Auto never chooses this level` : `${duration(step)} a step`;
+  return h("tr", { title, "data-beaten": String(Boolean(beatenBy)) }, h("th", { scope: "row", text: LEVELS[level] }), ...cells.map((text) => h("td", { text })));
+}
