@@ -1,19 +1,18 @@
 // The adapter stack: one list for the whole page. Its values are fields of the form; panels and the gallery draw them.
+// Beside the kinds of every list it tells "views": more is known of an adapter.
 
 import { prompt } from "./prompt.js";
+import { RowList } from "./row_list.js";
 import { shelf } from "./shelf.js";
 
 const PLAIN = { unet_weight: 1, text_weight: null, enabled: true, start: 0, end: 1, blocks: [], add_trigger_words: true };
 // With more words than this a file only lists what it knows; the first of them is the one that counts.
 const WORDS_ADDED = 3;
 
-class Stack extends EventTarget {
+class Stack extends RowList {
   constructor() {
     super();
-    this.rows = [];
-    this.keys = 0;
     this.fields = {};
-    this.text = "[]";
     // What conflicts lead to: keep, normalize or priority.
     this.resolution = "keep";
   }
@@ -31,35 +30,26 @@ class Stack extends EventTarget {
     this.tell("values");
   }
 
-  readRows(text) {
-    if ((text || "[]") === this.text) return;
-    let refs;
-    try {
-      refs = JSON.parse(text || "[]");
-    } catch {
-      refs = [];
-    }
-    this.text = text || "[]";
-    this.rows = (Array.isArray(refs) ? refs : []).map((ref) => this.row(ref));
-    this.tell("rows");
-  }
-
   row(ref) {
     const row = { ...PLAIN, ...ref, key: ++this.keys, words: [] };
     shelf.learn(row.name).then(() => this.tell("views"), () => this.tell("views"));
     return row;
   }
 
+  valueOf(row) {
+    return refOf(row);
+  }
+
   refs() {
-    return this.rows.map(refOf);
+    return this.values();
   }
 
-  active() {
-    return this.rows.filter((row) => row.enabled);
+  isOn(row) {
+    return row.enabled;
   }
 
-  find(key) {
-    return this.rows.find((row) => row.key === key);
+  write(text) {
+    this.fields.adapters?.(text);
   }
 
   // The row of an adapter, under whatever name it was put in.
@@ -72,7 +62,7 @@ class Stack extends EventTarget {
     if (this.holds(view.id)) return null;
     shelf.know(view);
     const row = this.row({ name: view.id, unet_weight: weight ?? view.default_weight, add_trigger_words: false });
-    this.rows.push(row);
+    this.insert(row);
     this.addWords(row, view);
     this.changed("rows");
     return row;
@@ -80,35 +70,17 @@ class Stack extends EventTarget {
 
   set(key, change) {
     const row = this.find(key);
-    if (!row) return;
-    const switchedOn = change.enabled && !row.enabled;
-    Object.assign(row, change);
-    if (switchedOn) this.addWords(row, shelf.get(row.name));
-    this.changed("values");
+    if (row && change.enabled && !row.enabled) this.addWords(row, shelf.get(row.name));
+    super.set(key, change);
   }
 
-  move(key, place) {
-    const from = this.rows.findIndex((row) => row.key === key);
-    const to = Math.max(0, Math.min(this.rows.length - 1, place));
-    if (from < 0 || from === to) return false;
-    this.rows.splice(to, 0, ...this.rows.splice(from, 1));
-    this.changed("rows");
-    return true;
-  }
-
-  // Take a row out; answers what puts it back, words and place included.
-  remove(key) {
-    const place = this.rows.findIndex((row) => row.key === key);
-    if (place < 0) return () => {};
-    const [row] = this.rows.splice(place, 1);
+  letGo(row) {
     const words = this.takeWords(row);
-    this.changed("rows");
-    return () => {
-      if (this.holds(row.name)) return;
-      this.rows.splice(Math.min(place, this.rows.length), 0, row);
-      words.forEach(prompt.add);
-      this.changed("rows");
-    };
+    return () => words.forEach(prompt.add);
+  }
+
+  hasAgain(row) {
+    return Boolean(this.holds(row.name));
   }
 
   // Take over a whole list, such as a named stack; answers what brings back the one before.
@@ -150,18 +122,6 @@ class Stack extends EventTarget {
 
   wantedByOthers(word) {
     return this.rows.some((row) => shelf.get(row.name)?.trigger_words.includes(word));
-  }
-
-  changed(kind) {
-    this.text = JSON.stringify(this.refs());
-    this.fields.adapters?.(this.text);
-    this.tell(kind);
-    this.tell("edited", kind);
-  }
-
-  // Kinds: rows (came, went, moved), values (of a row), views (more is known of an adapter), edited (by a person).
-  tell(kind, detail = null) {
-    this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
 }
 

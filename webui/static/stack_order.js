@@ -1,12 +1,9 @@
 // The order of the rows: dragged by the grip, or moved with the arrow keys while the grip has the focus.
 
-import { titleOf } from "./shelf.js";
-import { stack } from "./stack.js";
-
 const STEPS = { ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity };
 
-// `order` is what is put in order: the stack, or another list with its rows, find, move and tell.
-export function orderable(list, rows, told, { order = stack, nameOf = titleOf } = {}) {
+// `order` is what is put in order: a list with its rows, find, move and tell; `nameOf` says how a row is called.
+export function orderable(list, rows, told, { order, nameOf }) {
   list.addEventListener("keydown", (event) => {
     const grip = event.target.closest(".easel-grip");
     if (!grip || !(event.key in STEPS)) return;
