@@ -125,7 +125,7 @@ def test_a_number_that_is_refused_is_told_beside_its_field(
     known = len(visit.studio.jobs())
     good = visit.value(field)
     visit.fill(**{field: written})
-    line = page.locator(f"#easel-{field} .easel-field-fault")
+    line = page.locator(f"#easel-{field}-fault")
     assert line.inner_text() == sentence
     assert visit.value(field) == written, "what was written stays"
     visit.fill(prompt="a square peg")

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from engine.errors import EngineLostError
+from engine.errors import ConfigError, EngineLostError
 from engine.protocol.commands import FileList, ModelList, SamplerList, StyleList, Value
 from engine.protocol.events import Event
 from engine.protocol.library import ModelDefaults, ModelView
@@ -145,3 +145,18 @@ def test_messages_to_another_machine_do_not_name_this_machines_folders(tmp_path:
     text = f"Put models into {tmp_path}/models."
     assert page.clean(request_from("127.0.0.1"), text) == text
     assert str(tmp_path) not in page.clean(request_from("192.168.1.20"), text)
+
+
+def test_a_damaged_styles_file_costs_its_styles_and_not_the_form() -> None:
+    class Damaged(Engine):
+        async def call(self, command: Any) -> Any:
+            if command.name == "list_styles":
+                raise ConfigError("config_unreadable", "styles.csv is not a table.", "Correct it.")
+            return await super().call(command)
+
+    reply = asyncio.run(form_on(Damaged(ModelList(models=(VIEW,), default="small"))).attach(None, REQUEST))
+    values = dict(zip(FIELDS, reply.values, strict=False))
+    assert values["model"]["value"] == "small"
+    assert values["styles"]["choices"] == []
+    assert "styles.csv" in values["styles"]["info"]
+    assert [message["kind"] for message in reply.messages] == ["form", "error"]

@@ -12,6 +12,7 @@ from engine.protocol.library import ModelView
 from webui.components import form as forms
 from webui.components.bridge import Reply
 from webui.components.model_picker import about_model
+from webui.components.more_options import NO_STYLES_INFO, STYLES_INFO
 
 
 class FormWidgets:
@@ -88,6 +89,8 @@ def _update(form: Mapping[str, Any], choices: Mapping[str, Any], name: str) -> A
     change: dict[str, Any] = {}
     if name in choices:
         change["choices"] = choices[name]
+        if name == "styles":
+            change["info"] = STYLES_INFO if choices[name] else NO_STYLES_INFO
     if name in form:
         change["value"] = form[name]
     return gr.update(**change) if change else gr.skip()

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine.errors import EngineLostError, SpecError
+from engine.errors import EngineLostError, SpecError, StudioError
 from engine.protocol.commands import (
     CountTokens,
     GetValue,
@@ -23,6 +23,7 @@ from engine.protocol.commands import (
     SamplerList,
     SaveModelDefaults,
     SetValue,
+    Style,
     SubmitJob,
 )
 from engine.protocol.library import ModelDefaults
@@ -49,7 +50,7 @@ class GenerationForm:
         try:
             models = await call(ListModels(owner=owner))
             samplers = await call(ListSamplers(owner=owner))
-            choices = await self._choices(models, samplers, owner)
+            choices, told = await self._choices(models, samplers, owner)
             saved = (await call(GetValue(owner=owner, key=FORM_KEY))).value
         except EngineLostError:
             return Reply(messages=({"kind": "unattached"},))
@@ -60,7 +61,8 @@ class GenerationForm:
             start = find_model(models, models.default) or next((m for m in models.models if m.id in usable), None)
             form |= forms.form_from_defaults(start.defaults) if start else {}
             form["model"] = start.id if start else None
-        return self._widgets.fill(form, models, samplers, choices, ext=ext if isinstance(ext, dict) else {})
+        reply = self._widgets.fill(form, models, samplers, choices, ext=ext if isinstance(ext, dict) else {})
+        return Reply(reply.values, (*reply.messages, *told))
 
     async def keep(self, data: Any, *rest: Any) -> Reply:
         """Remember the form as it stands: generated or not, it is there again when the page is opened anew."""
@@ -178,28 +180,40 @@ class GenerationForm:
         owner = self._context.owner(request)
         models = await self._context.client.call(ListModels(owner=owner, refresh=refresh))
         samplers = await self._context.client.call(ListSamplers(owner=owner))
-        choices = await self._choices(models, samplers, owner)
+        choices, told = await self._choices(models, samplers, owner)
         form = self._widgets.form(values)
         keep = {name: form.get(name) for name in ("model", "vae", "styles", "sampler", "schedule")}
         if find_model(models, keep["model"]) is None:
             first = find_model(models, models.default) or next((m for m in models.models if not m.problem), None)
             keep |= forms.form_from_defaults(first.defaults) if first else {}
             keep["model"] = first.id if first else None
-        return self._widgets.fill(keep, models, samplers, choices)
+        reply = self._widgets.fill(keep, models, samplers, choices)
+        return Reply(reply.values, (*reply.messages, *told))
 
-    async def _choices(self, models: ModelList, samplers: SamplerList, owner: str) -> dict[str, list[tuple[str, str]]]:
+    async def _choices(
+        self, models: ModelList, samplers: SamplerList, owner: str
+    ) -> tuple[dict[str, list[tuple[str, str]]], tuple[dict[str, Any], ...]]:
+        """What the pickers offer, and messages about what could not be read: a damaged styles.csv costs its styles."""
         call = self._context.client.call
-        styles = await call(ListStyles(owner=owner))
+        styles: tuple[Style, ...] = ()
+        told: tuple[dict[str, Any], ...] = ()
+        try:
+            styles = (await call(ListStyles(owner=owner))).styles
+        except EngineLostError:
+            raise
+        except StudioError as error:
+            told = ({"kind": "error", **error.to_wire()},)
         vaes = await call(ListFiles(owner=owner, kind="vae"))
-        return {
+        choices = {
             "model": forms.model_choices(models.models),
             "sampler": [(view.title, view.id) for view in samplers.samplers],
-            "styles": [(style.name, style.name) for style in styles.styles],
+            "styles": [(style.name, style.name) for style in styles],
             "vae": [
                 ("The model's own", forms.OWN_VAE),
                 *((file.title, file.id) for file in vaes.files if not file.problem),
             ],
         }
+        return choices, told
 
 
 def _defaults_of(raw: Any) -> ModelDefaults:

@@ -22,6 +22,10 @@ class MoreOptions:
     name_pattern: gr.Textbox
 
 
+STYLES_INFO = "Ready-made words from styles.csv, added to both prompts."
+NO_STYLES_INFO = "None yet: put a styles.csv, as A1111 has it, beside the folders outputs and models, and press ↻."
+
+
 def more_options() -> MoreOptions:
     """Build the options, folded away; choices of styles and VAEs arrive when the page attaches."""
     with gr.Accordion("More options", open=False, elem_id="easel-more"):
@@ -29,7 +33,7 @@ def more_options() -> MoreOptions:
             [],
             multiselect=True,
             label="Styles",
-            info="Ready-made words from styles.csv, added to both prompts.",
+            info=STYLES_INFO,
             elem_id="easel-styles",
         )
         with gr.Row(elem_classes="easel-line"):
@@ -53,9 +57,10 @@ def more_options() -> MoreOptions:
             )
         with gr.Row(elem_classes="easel-line"):
             prompt_syntax = gr.Dropdown(
-                [("(word:1.2) as in A1111", "a1111"), ("word++ as in compel", "compel")],
+                [("(word:1.2)", "a1111"), ("word++", "compel")],
                 value="a1111",
                 label="Emphasis",
+                info="A1111's way, or compel's.",
                 elem_id="easel-syntax",
                 min_width=130,
             )

@@ -41,13 +41,17 @@ function seedFault(field) {
 function show(field) {
   const fault = field.type === "number" ? faultOf(field) : seedFault(field);
   const block = field.closest(".block");
-  let line = block.querySelector(":scope > .easel-field-fault");
+  let line = document.getElementById(`${block.id}-fault`);
   if (!fault) {
     line?.remove();
     field.removeAttribute("aria-invalid");
     return field.removeAttribute("aria-describedby");
   }
-  if (!line) block.append((line = h("p", { class: "easel-field-fault", id: `${block.id}-fault`, role: "alert" })));
+  if (!line) {
+    line = h("p", { class: "easel-field-fault", id: `${block.id}-fault`, role: "alert" });
+    // Beneath the whole line, so that what stands beside the field stays where it is.
+    (field.closest(".easel-line") ?? block).after(line);
+  }
   if (line.textContent !== fault) line.textContent = fault;
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", line.id);
