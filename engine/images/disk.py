@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
+import time
 from pathlib import Path
 
 from engine.errors import StorageError
@@ -57,12 +59,21 @@ def write_whole(target: Path, data: bytes, what: str) -> None:
     _flush_folder(target.parent)
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete temporary files that a killed process left in `folder`; returns how many. For the start only."""
-    count = 0
+def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> int:
+    """Delete what a killed process left half-written in `folder`; returns how many. For the start only.
+
+    Args:
+        older_than: seconds since the last change; younger ones may belong to another process that still writes.
+    """
+    count, now = 0, time.time()
     for leftover in folder.glob(f"{TEMP_PREFIX}*{TEMP_SUFFIX}"):
         try:
-            leftover.unlink()
+            if older_than and now - leftover.stat().st_mtime < older_than:
+                continue
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
         except OSError:
             continue
         count += 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from engine.adapters.lifecycle import AdapterState, Transition
 from engine.jobs.errands import ErrandStep
 from engine.jobs.running import Running
 from engine.merge.files import RecipeFiles
@@ -47,16 +50,29 @@ class MergeErrand:
         out = Path(payload["file"])
         out.parent.mkdir(parents=True, exist_ok=True)
         steps = run(recipe, self._files(recipe), out, replace=bool(payload["replace"]), methods=self._methods())
+        whole = False
         try:
             for progress in steps:
                 if progress.report is not None:
+                    # The file has its name now: no cancel may come between it and the end of the job.
                     payload["report"] = progress.report.model_dump(mode="json")
+                    continue
                 yield ErrandStep("merging", min(progress.fraction, 0.99))
+            whole = True
         finally:
             # Canceled or broken off: whatever was half-written goes.
             close = getattr(steps, "close", None)
             if close is not None:
                 close()
+            if not whole:
+                self._tell(running, out, "error")
         self._store.jobs.set_payload(running.job_id, payload)
         self._store.jobs.set_task(running.job_id, running.index, status="done")
         self._made(out)
+        self._tell(running, out, "active")
+
+    def _tell(self, running: Running, out: Path, after: AdapterState) -> None:
+        """Keep the step in the log of adapters' lives, as of those on a stack: `merging` → `active`, or → `error`."""
+        step = Transition(out.stem, "merging", after, time.time())
+        told: dict[str, Any] = {"adapter": out.stem, "steps": [asdict(step)]}
+        self._store.events.append("adapter", told, running.job_id)

@@ -82,9 +82,17 @@ class JobQueue:
             admitted.spec, "generate", None, admitted.notices, owner=owner, priority=priority, request_id=request_id
         )
 
-    def submit_errand(self, kind: str, spec: GenerationSpec, payload: dict[str, JsonValue], *, owner: str) -> JobView:
+    def submit_errand(
+        self,
+        kind: str,
+        spec: GenerationSpec,
+        payload: dict[str, JsonValue],
+        *,
+        owner: str,
+        request_id: str | None = None,
+    ) -> JobView:
         """The same for work that paints nothing new: `payload` says what to do, `spec` what its result is made with."""
-        return self._accept(spec, kind, payload, (), owner=owner, priority="normal", request_id=None)
+        return self._accept(spec, kind, payload, (), owner=owner, priority="normal", request_id=request_id)
 
     def _accept(
         self,

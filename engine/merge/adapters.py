@@ -163,4 +163,5 @@ def _result(each: Written, targets: Targets) -> ModuleResult:
         full_rank=each.full_rank,
         energy=min(each.energy, 1.0),
         error=relative(each.error2, each.size2),
+        parity=relative(each.parity2, each.stack2),
     )

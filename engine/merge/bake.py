@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.adapters.modules import ModuleKey, Targets
 from engine.adapters.plan import Change
 from engine.adapters.work_in import bias_of, work_in
+from engine.library.entries import ModelEntry
 from engine.library.hashing import auto_v3_of
 from engine.merge.bases import targets_of_model
 from engine.merge.files import RecipeFiles, portable
@@ -21,7 +22,7 @@ from engine.merge.placements import Placement, leaf_shape, placements
 from engine.merge.progress import Pace
 from engine.merge.provenance import provenance, said
 from engine.merge.recipe_checks import require_inputs
-from engine.merge.sources import OpenAdapter, adapter_source, opened
+from engine.merge.sources import AdapterSource, OpenAdapter, adapter_source, opened
 from engine.protocol.merge import BakeRecipe
 from engine.protocol.merge_reports import MergeProgress, MergeReport
 
@@ -72,6 +73,19 @@ class _Baker:
         return out
 
 
+def bakeable(recipe: BakeRecipe, files: RecipeFiles) -> tuple[ModelEntry, Targets, list[AdapterSource]]:
+    """The model and its adapters, checked; only headers are read.
+
+    Raises:
+        MergeError, AdapterError, ModelFileError: one sentence each.
+    """
+    require_inputs(recipe.inputs, files.adapters)
+    entry = files.model(recipe.model)
+    targets = targets_of_model(entry)
+    paths = [files.adapters[each.name] for each in recipe.inputs]
+    return entry, targets, [adapter_source(path, targets, path.stem) for path in paths]
+
+
 def run_bake(recipe: BakeRecipe, files: RecipeFiles, out: Path, *, replace: bool = False) -> Iterator[MergeProgress]:
     """Write the baked model; yields after every tensor.
 
@@ -79,12 +93,7 @@ def run_bake(recipe: BakeRecipe, files: RecipeFiles, out: Path, *, replace: bool
         MergeError, AdapterError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
     yield MergeProgress(fraction=0.0, stage="reading")
-    require_inputs(recipe.inputs, files.adapters)
-    entry = files.model(recipe.model)
-    targets = targets_of_model(entry)
-    sources = [
-        adapter_source(files.adapters[each.name], targets, files.adapters[each.name].stem) for each in recipe.inputs
-    ]
+    entry, targets, sources = bakeable(recipe, files)
     names = names_in(entry)
     single = "" in names
     places = {

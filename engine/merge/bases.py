@@ -15,7 +15,7 @@ from engine.errors import MergeError, ModelFileError
 from engine.families.families import Family
 from engine.library.entries import ModelEntry
 from engine.library.hashing import auto_v3_of
-from engine.loading.components import build
+from engine.loading.components import outline
 from engine.loading.layouts import candidates, read_state
 from engine.loading.loader import part_config, weights_file
 from engine.loading.weights import Weights, open_weights
@@ -25,7 +25,7 @@ from engine.loading.weights import Weights, open_weights
 def targets_of_family(family: Family) -> Targets:
     """The modules of a family's usual shapes, from the shipped configs; no weight is looked at."""
     parts = [part for part in COMPONENTS if part in family.parts]
-    built = {part: build(part, family.config(part), family.title) for part in parts}
+    built = {part: outline(part, family.config(part), family.title) for part in parts}
     return targets_of(built, family=family.id)
 
 
@@ -36,7 +36,7 @@ def targets_of_model(entry: ModelEntry) -> Targets:
         ModelFileError: the model cannot be used.
     """
     parts = [part for part in COMPONENTS if part in entry.family.parts]
-    built = {part: build(part, part_config(entry, part), entry.view.title) for part in parts}
+    built = {part: outline(part, part_config(entry, part), entry.view.title) for part in parts}
     return targets_of(built, family=entry.family.id)
 
 

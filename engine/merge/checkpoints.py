@@ -80,15 +80,13 @@ class _Mixer:
         return [weight / total for weight in weights]
 
 
-def run_checkpoints(
-    recipe: CheckpointRecipe, files: RecipeFiles, out: Path, *, replace: bool = False
-) -> Iterator[MergeProgress]:
-    """Write the merged model; yields after every tensor.
+def alike(recipe: CheckpointRecipe, files: RecipeFiles) -> list[ModelEntry]:
+    """The models, checked as far as their entries tell.
 
     Raises:
-        MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
+        MergeError: `merge_twice`, `merge_weights_zero`, `merge_inputs_missing`, `merge_families_differ`,
+            `merge_models_differ`. ModelFileError: one of them cannot be used.
     """
-    yield MergeProgress(fraction=0.0, stage="reading")
     entries = [files.model(each.name) for each in recipe.inputs]
     require_inputs(recipe.inputs, {each.name: files.models[each.name].path for each in recipe.inputs})
     wanted = 3 if recipe.method == "add_difference" else 2
@@ -106,6 +104,20 @@ def run_checkpoints(
             "Some of these models are single files and some are folders, whose tensors have other names.",
             "Merge single files with single files, folders with folders.",
         )
+    return entries
+
+
+def run_checkpoints(
+    recipe: CheckpointRecipe, files: RecipeFiles, out: Path, *, replace: bool = False
+) -> Iterator[MergeProgress]:
+    """Write the merged model; yields after every tensor.
+
+    Raises:
+        MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
+    """
+    yield MergeProgress(fraction=0.0, stage="reading")
+    entries = alike(recipe, files)
+    first = entries[0]
     targets = targets_of_model(first)
     names = names_in(first)
     places = _places(names, targets)

@@ -22,7 +22,7 @@ from engine.merge.layouts import file_tensors, peft_metadata
 from engine.merge.prepared import targets_for
 from engine.merge.progress import Pace
 from engine.merge.provenance import provenance, said, with_hash
-from engine.merge.sources import OpenAdapter, adapter_source, opened
+from engine.merge.sources import AdapterSource, OpenAdapter, adapter_source, opened
 from engine.merge.writer import FILE_DTYPES, streamed
 from engine.merge.written import alpha_tensor
 from engine.protocol.merge import ConvertRecipe
@@ -30,6 +30,24 @@ from engine.protocol.merge_reports import MergeProgress, MergeReport
 
 # Only peft spells these, and no other layout has a place for them.
 _PEFT_ONLY = {"ia3_l", "oft_R", "boft_R", "boft_s", "lora_up.bias"}
+
+
+def convertible(recipe: ConvertRecipe, files: RecipeFiles) -> tuple[AdapterSource, Targets, list[ModuleKey]]:
+    """The adapter and which of its modules are kept, checked; only its header is read.
+
+    Raises:
+        MergeError, AdapterError, ModelFileError: one sentence each.
+    """
+    path = files.adapters[recipe.input]
+    header = read_header(path)
+    family = adapter_identity(header.tensors, header.metadata, "").family
+    targets = targets_for(recipe.base, files, {path.stem: family})
+    source = adapter_source(path, targets, path.stem, header)
+    wanted = COMPONENTS if recipe.text_encoders else COMPONENTS[:1]
+    keys = [key for key in targets.modules if key in source.matching.modules and key[0] in wanted]
+    if not keys:
+        raise MergeError("merge_nothing_left", "Without its text encoder nothing of this file is left.", "Keep it.")
+    return source, targets, keys
 
 
 def run_convert(
@@ -41,16 +59,10 @@ def run_convert(
         MergeError, AdapterError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
     yield MergeProgress(fraction=0.0, stage="reading")
-    path = files.adapters[recipe.input]
-    header = read_header(path)
+    source, targets, keys = convertible(recipe, files)
+    path, header = source.path, source.header
     told = adapter_identity(header.tensors, header.metadata, "")
-    targets = targets_for(recipe.base, files, {path.stem: told.family})
-    source = adapter_source(path, targets, path.stem)
     dtype = FILE_DTYPES[recipe.dtype] if recipe.dtype else _own_dtype(told.dtype)
-    wanted = COMPONENTS if recipe.text_encoders else COMPONENTS[:1]
-    keys = [key for key in targets.modules if key in source.matching.modules and key[0] in wanted]
-    if not keys:
-        raise MergeError("merge_nothing_left", "Without its text encoder nothing of this file is left.", "Keep it.")
     digest = auto_v3_of(path)
     metadata = {name: value for name, value in header.metadata.items() if name != METADATA_KEY}
     metadata |= {**provenance(portable(recipe), [(source.title, digest)]), **said(recipe.metadata)}
@@ -124,4 +136,4 @@ def _for_diffusers(
 
 
 def _own_dtype(said_dtype: str) -> torch.dtype:
-    return {"F32": torch.float32, "BF16": torch.bfloat16}.get(said_dtype, torch.float16)
+    return FILE_DTYPES.get(said_dtype, torch.float16)

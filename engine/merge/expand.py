@@ -31,10 +31,11 @@ def delta_of(patch: ModulePatch, target: TargetModule) -> Delta:
     if isinstance(inner, Norm | Full):
         whole = inner.weight if isinstance(inner, Norm) else inner.diff
         return Delta(target.shape, dense=whole.float().reshape(target.shape[0], -1), bias=bias, norm_layer=norm)
-    thin = inner.low_rank() or thin_of(inner)
+    own = inner.low_rank()
+    thin = own if own is not None else thin_of(inner)
     full = min(target.shape[0], _columns(target))
     if thin is not None and thin[0].shape[1] < full:
-        return Delta(target.shape, thin=thin, bias=bias, expanded=inner.low_rank() is None)
+        return Delta(target.shape, thin=thin, bias=bias, expanded=own is None)
     dense = inner.delta(torch.empty(target.shape), 1.0).reshape(target.shape[0], -1)
     return Delta(target.shape, dense=dense, bias=bias, expanded=True)
 

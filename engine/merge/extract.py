@@ -21,7 +21,7 @@ from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
 from engine.adapters.peft_settings import METADATA_KEY
 from engine.errors import MergeError
 from engine.merge.delta import Delta, norm2, relative
-from engine.merge.differences import model_difference, stack_difference
+from engine.merge.differences import Difference, model_difference, stack_difference
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
 from engine.merge.progress import Pace
@@ -35,6 +35,20 @@ from engine.protocol.merge import AdapterTarget, ExtractRecipe
 from engine.protocol.merge_reports import MergeProgress, MergeReport, ModuleResult
 
 
+def difference_of(recipe: ExtractRecipe, files: RecipeFiles) -> Difference:
+    """What is extracted from, checked; only headers are read.
+
+    Raises:
+        MergeError, AdapterError, ModelFileError: one sentence each.
+    """
+    require_reduction(recipe.reduction)
+    if recipe.kind == "lokr" and recipe.layout == "diffusers":
+        raise MergeError(
+            "merge_layout_cannot", "diffusers' layout has no keys for LoKr.", "Take kohya's or LyCORIS' layout."
+        )
+    return stack_difference(recipe, files) if recipe.inputs else model_difference(recipe, files)
+
+
 def run_extract(
     recipe: ExtractRecipe, files: RecipeFiles, out: Path, *, replace: bool = False
 ) -> Iterator[MergeProgress]:
@@ -44,12 +58,7 @@ def run_extract(
         MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
     yield MergeProgress(fraction=0.0, stage="reading")
-    require_reduction(recipe.reduction)
-    if recipe.kind == "lokr" and recipe.layout == "diffusers":
-        raise MergeError(
-            "merge_layout_cannot", "diffusers' layout has no keys for LoKr.", "Take kohya's or LyCORIS' layout."
-        )
-    difference = stack_difference(recipe, files) if recipe.inputs else model_difference(recipe, files)
+    difference = difference_of(recipe, files)
     targets = difference.targets
     keys = _keys(recipe, targets)
     results: list[Written] = []

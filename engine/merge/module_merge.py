@@ -19,6 +19,7 @@ from engine.merge.bases import OpenModel
 from engine.merge.delta import Delta, combined
 from engine.merge.expand import delta_of
 from engine.merge.methods.base import MergeMethod, Share
+from engine.merge.recipe_checks import needs_base
 from engine.merge.sources import OpenAdapter
 from engine.merge.within_kind import merged_within
 from engine.merge.written import Written, written_delta, written_within
@@ -168,12 +169,7 @@ class ModuleMerger:
 
     def _need_base(self, key: ModuleKey, patch: ModulePatch) -> OpenModel:
         if self._base is None:
-            raise MergeError(
-                "merge_base_needed",
-                f"{patch.kind} changes a model by its own weights, so it merges only for a named base model "
-                "(or with others of its kind, for (IA)³ and GLoRA).",
-                "Name the base model in the recipe.",
-            )
+            raise needs_base(patch.kind)
         return self._base
 
     def _random(self, key: ModuleKey) -> torch.Generator:

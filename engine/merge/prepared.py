@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from engine.adapters.kinds import boft, oft
 from engine.adapters.match import match_names
-from engine.adapters.modules import ModuleKey, Targets
+from engine.adapters.modules import COMPONENTS, ModuleKey, Targets
 from engine.errors import AdapterError, MergeError
 from engine.families.families import family as family_of
 from engine.library.adapters import adapter_identity
@@ -18,8 +19,9 @@ from engine.merge.bases import opened_model, targets_of_family, targets_of_model
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
 from engine.merge.methods.table import method_of
-from engine.merge.module_merge import ModuleMerger
+from engine.merge.module_merge import ModuleMerger, WeightTable
 from engine.merge.recipe_checks import (
+    needs_base,
     require_inputs,
     require_one_family,
     require_possible_rank,
@@ -27,6 +29,12 @@ from engine.merge.recipe_checks import (
 )
 from engine.merge.sources import AdapterSource, adapter_source, opened
 from engine.protocol.merge import MergeRecipe
+
+_AGAINST_A_BASE = {
+    "DoRA": frozenset({"dora_scale", "magnitude"}),
+    "BOFT": boft.NAMES - oft.NAMES,
+    "OFT": oft.NAMES - {"rescale"},
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,10 @@ def prepare(recipe: MergeRecipe, files: RecipeFiles, methods: Mapping[str, Merge
     headers = {each.name: read_header(files.adapters[each.name]) for each in recipe.inputs}
     targets = _targets(recipe, files, headers)
     sources = tuple(_source(files.adapters[name], header, targets, recipe) for name, header in headers.items())
+    # Refuses weights that cannot be normalised, and block weights of a wrong number.
+    WeightTable(recipe.inputs, targets, normalise=recipe.normalise)
+    if recipe.base is None:
+        _refuse_without_base(recipe, sources)
     touched = {key for source in sources for key in source.matching.modules}
     sides = [_smaller_side(targets.modules[key].shape) for key in touched]
     require_possible_rank(recipe.target.reduction, max(sides, default=1))
@@ -155,6 +167,18 @@ def _source(path: Path, header: Header, targets: Targets, recipe: MergeRecipe) -
                 "Name the model that it was made for as the base of the recipe.",
             ) from error
         raise
+
+
+def _refuse_without_base(recipe: MergeRecipe, sources: Sequence[AdapterSource]) -> None:
+    """Kinds whose names in the file say that they change a model by its own weights. (IA)³ and GLoRA may merge within
+    themselves, which shows module by module."""
+    for each, source in zip(recipe.inputs, sources, strict=True):
+        if not any(each.weight_of(component) for component in COMPONENTS):
+            continue
+        suffixes = {suffix for names in source.matching.modules.values() for suffix in names}
+        for kind, spelt in _AGAINST_A_BASE.items():
+            if suffixes & spelt:
+                raise needs_base(kind, source.title)
 
 
 def _left_behind(source: AdapterSource) -> Iterator[str]:

@@ -110,6 +110,16 @@ def require_one_family(families: Mapping[str, str], model: str) -> str:
     return distinct[0] if distinct else ""
 
 
+def needs_base(kind: str, title: str = "") -> MergeError:
+    """The refusal of a kind that is not linear in ΔW where no base is named; `title`: of the file, if it is known."""
+    return MergeError(
+        "merge_base_needed",
+        f"{kind}{f' (in {title})' if title else ''} changes a model by its own weights, so it merges only for a named "
+        "base model (or with others of its kind, for (IA)³ and GLoRA).",
+        "Name the base model in the recipe.",
+    )
+
+
 def require_name(name: str) -> str:
     """A file name without folder and suffix, as it will stand on disk.
 

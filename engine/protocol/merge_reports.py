@@ -14,6 +14,7 @@ class ModuleResult(Frozen):
         rank: 0 where it is no product of thin matrices. full_rank: what an exact result would have had.
         energy: share of Σ S² that was kept, 0.0–1.0.
         error: ‖written − exact‖ / ‖exact‖, rounding to the file's dtype included.
+        parity: ‖merged − stacked‖ / ‖stacked‖; None where stacking means nothing (an extracted module).
     """
 
     component: str
@@ -24,6 +25,7 @@ class ModuleResult(Frozen):
     full_rank: int = 0
     energy: float = 1.0
     error: float = 0.0
+    parity: float | None = None
 
 
 class MergeReport(Frozen):

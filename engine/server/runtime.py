@@ -107,6 +107,9 @@ class Runtime:
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
         remove_leftovers(settings.outputs_dir)
+        # The command line may be merging into these meanwhile.
+        for folder in ("loras", "checkpoints"):
+            remove_leftovers(settings.models_dir / folder, older_than=3600.0)
         recover(self.store, self.snapshots, settings.outputs_dir)
         self.queue = JobQueue(self.store, self.board, self.metrics, self.events.publish)
         self.memory = MemoryDesk(

@@ -86,6 +86,13 @@ class JobStore:
                     self._db.insert("tasks", _task_row(task))
             return self.get(known or record.id)
 
+    def submitted(self, owner: str, request_id: str | None) -> JobRecord | None:
+        """The job that this owner submitted before with that `request_id`."""
+        if request_id is None:
+            return None
+        known = self._db.value("SELECT id FROM jobs WHERE owner = ? AND request_id = ?", (owner, request_id))
+        return None if known is None else self.get(known)
+
     def get(self, job_id: str, owner: str | None = None) -> JobRecord:
         """One job; with `owner`, only if it is theirs."""
         return self._read([self._row(job_id, owner)])[0]

@@ -66,7 +66,9 @@ class Lora(Patch):
         return (out if bias is None else out + on_channels(module, bias, out)).to(base_out.dtype)
 
     def _thin(self, device: torch.device) -> LowRank:
-        up, down = matrix(self.up.to(device)) * self.factor, self.down.to(device)
+        up, down = matrix(self.up.to(device)), self.down.to(device)
+        if self.factor != 1.0:
+            up = up * self.factor
         if self.mid is None:
             return up, matrix(down)
         # (r, r, kernel) · (r, in) → (r, in, kernel): the core goes to the thin side, the product stays of rank r.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, TypeAdapter
 
-from engine.errors import AccessError, ConflictError, MergeError, NotFoundError, SpecError
+from engine.errors import AccessError, ConflictError, NotFoundError, SpecError
 from engine.jobs.queue import JobQueue
 from engine.library.library import Library
 from engine.protocol.jobs import FINISHED
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from engine.merge.methods.base import MergeMethod
 
 RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
-_NAME = re.compile(r"[\w][\w .()+&,'-]{0,99}")
 
 
 class MergeAnswers:
@@ -83,6 +81,8 @@ class MergeAnswers:
 
     def submit(self, command: SubmitMerge) -> MergeView:
         """Check what can be checked before any weight is read, and queue it."""
+        if (known := self._store.jobs.submitted(command.owner, command.request_id)) is not None:
+            return self._view(self._record(known.id, command.owner))
         file = self._file(command.file_name, command.recipe)
         if file.exists() and not command.replace:
             raise ConflictError(
@@ -91,14 +91,16 @@ class MergeAnswers:
                 "Choose another name, or say that it may be replaced.",
             )
         recipe = self._with_base(command.recipe, command.usual_base)
-        files_of(self._library, recipe)
+        from engine.merge.ready import require_ready
+
+        require_ready(recipe, files_of(self._library, recipe), self._methods())
         payload: dict[str, JsonValue] = {
             "recipe": recipe.model_dump(mode="json", by_alias=True),
             "file": str(file),
             "replace": command.replace,
         }
         spec = GenerationSpec(prompt=f"{recipe.task}: {command.file_name}")
-        job = self._queue.submit_errand("merge", spec, payload, owner=command.owner)
+        job = self._queue.submit_errand("merge", spec, payload, owner=command.owner, request_id=command.request_id)
         return self._view(self._store.jobs.get(job.id, command.owner))
 
     def get(self, command: GetMerge) -> MergeView:
@@ -183,12 +185,9 @@ class MergeAnswers:
 
     def _file(self, name: str, recipe: AnyRecipe) -> Path:
         """Where the result goes."""
-        if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
-            raise MergeError(
-                "merge_option_out_of_range",
-                f"“{name[:60]}” cannot be a file's name.",
-                "Use letters, digits, spaces and .()+&,'-, at most 100 characters.",
-            )
+        from engine.merge.recipe_checks import require_name
+
+        name = require_name(name)
         if not isinstance(recipe, BakeRecipe | CheckpointRecipe):
             return self._models / "loras" / f"{name}.safetensors"
         models = [recipe.model] if isinstance(recipe, BakeRecipe) else [each.name for each in recipe.inputs]

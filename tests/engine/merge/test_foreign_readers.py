@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from engine.protocol.merge import AdapterTarget, ConvertRecipe, ExtractRecipe, M
 from tests.engine.adapters.conftest import unet_output
 from tests.engine.adapters.making import lora, write_adapter
 from tests.engine.merge.conftest import entry_of, finish, nothing, stacked, worst
+from tests.engine.merge.test_pictures import decibels
 
 COMPONENTS = {"sd1": ("unet", "text_encoder"), "sdxl": ("unet", "text_encoder", "text_encoder_2")}
 PIPELINES = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
@@ -57,6 +59,37 @@ def test_diffusers_loads_all_of_it(family, layout, reduction, folders, load_part
     # Taken from a sum with float32 weights.
     assert worst(theirs, ours) < 1e-3
     assert len(ours) == len(report.modules)
+
+
+@pytest.mark.parametrize("layout", ["kohya", "diffusers"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_diffusers_paints_the_same_picture_with_it(family, layout, folders, load_parts, tmp_path) -> None:
+    """diffusers alone: both inputs as its own adapters with their weights, then the merged file."""
+    targets = targets_of(load_parts(family), family=family)
+    paths = [
+        write_adapter(tmp_path / f"{seed}.safetensors", targets, lora, seed=seed, choose=lambda key: ".to_" in key[1])
+        for seed in (1, 2)
+    ]
+    out = tmp_path / "out.safetensors"
+    inputs = (MergeInput(name="1", weight=0.4), MergeInput(name="2", weight=-0.3))
+    files = RecipeFiles({"1": paths[0], "2": paths[1]}, {"tiny": entry_of(folders[family], family)})
+    target = AdapterTarget(layout=layout, dtype="float32")
+    finish(MergeRecipe(inputs=inputs, base="tiny", target=target), files, out)
+
+    def painted(weights: dict[Path, float]) -> torch.Tensor:
+        pipe = PIPELINES[family].from_pretrained(folders[family], safety_checker=None)
+        pipe.set_progress_bar_config(disable=True)
+        for path in weights:
+            pipe.load_lora_weights(path, adapter_name=f"adapter_{path.stem}")
+        if weights:
+            pipe.set_adapters([f"adapter_{path.stem}" for path in weights], list(weights.values()))
+        random = torch.Generator().manual_seed(3)
+        answer = pipe("a hill", num_inference_steps=3, width=64, height=64, generator=random, output_type="latent")
+        return answer.images.double()
+
+    stack, merged, plain = painted(dict(zip(paths, (0.4, -0.3), strict=True))), painted({out: 1.0}), painted({})
+    assert decibels(merged, stack) >= 80.0
+    assert decibels(plain, stack) < 60.0
 
 
 def _module(parts, key):
@@ -129,3 +162,22 @@ def test_converting_there_and_back_keeps_every_change(layout, dtype, folders, lo
     wanted = stacked([source], [1.0], targets, nothing(targets))
     limit = {None: 1e-3, "float32": 1e-6, "bfloat16": 1e-2}[dtype]
     assert worst(stacked([back], [1.0], targets, nothing(targets)), wanted) < limit
+
+
+@pytest.mark.parametrize("task", ["merge", "convert"])
+def test_the_text_encoder_is_left_out_where_that_is_asked_for(task, folders, load_parts, tmp_path) -> None:
+    targets = targets_of(load_parts("sdxl"), family="sdxl")
+    path = write_adapter(tmp_path / "in.safetensors", targets, lora, components=COMPONENTS["sdxl"])
+    files = RecipeFiles({"in": path}, {"tiny": entry_of(folders["sdxl"], "sdxl")})
+    out = tmp_path / "out.safetensors"
+    if task == "merge":
+        target = AdapterTarget(text_encoders=False, dtype="float32")
+        recipe = MergeRecipe(inputs=(MergeInput(name="in"),), base="tiny", target=target)
+    else:
+        recipe = ConvertRecipe(input="in", base="tiny", text_encoders=False)
+    finish(recipe, files, out)
+    assert {name.split("_")[1] for name in read_header(path).tensors} == {"unet", "te", "te2"}
+    assert {name.split("_")[1] for name in read_header(out).tensors} == {"unet"}
+    wanted = stacked([path], [1.0], targets, nothing(targets))
+    found = stacked([out], [1.0], targets, nothing(targets))
+    assert worst(found, {key: value for key, value in wanted.items() if key[0] == "unet"}) < 1e-6
