@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -113,16 +113,20 @@ class ControlRows:
     Attributes:
         hints: embedded, shape (R, c, h, w), or (1, c, h, w) where all rows have the same.
         scales: for each row network.layers numbers: strength × the mode's factor; 0 where a row is left alone.
+        pictures: for each row whose it is, such as (0, 0, 1, 1).
     """
 
     network: ControlNetwork
     hints: torch.Tensor
     scales: tuple[tuple[float, ...], ...]
+    pictures: tuple[int, ...] = ()
 
     def picked(self, rows: torch.Tensor) -> ControlRows:
         """The same for some of the rows."""
         hints = self.hints if len(self.hints) == 1 else self.hints[rows]
-        return ControlRows(self.network, hints, tuple(self.scales[row] for row in rows.tolist()))
+        chosen = rows.tolist()
+        pictures = tuple(self.pictures[row] for row in chosen) if self.pictures else ()
+        return ControlRows(self.network, hints, tuple(self.scales[row] for row in chosen), pictures)
 
 
 def control_rows(asked: Sequence[tuple[Unit, float, int, int]]) -> ControlRows:
@@ -139,7 +143,8 @@ def control_rows(asked: Sequence[tuple[Unit, float, int, int]]) -> ControlRows:
         full = tuple(strength * scale for scale in unit.scales())
         none = (0.0,) * len(full)
         scales += [none if unit.prompt_only and row < negative else full for row in range(rows)]
-    return ControlRows(asked[0][0].network, hints[0] if len(hints) == 1 else torch.cat(hints), tuple(scales))
+    pictures = tuple(place for place, (_, _, rows, _) in enumerate(asked) for _ in range(rows))
+    return ControlRows(asked[0][0].network, hints[0] if len(hints) == 1 else torch.cat(hints), tuple(scales), pictures)
 
 
 def summed(
@@ -167,7 +172,8 @@ def summed(
     for control in controls:
         used = [row for row, scales in enumerate(control.scales) if any(scales)]
         rows = None if whole or len(used) == len(control.scales) else torch.tensor(used, device=sample.device)
-        parts = _scaled(control, rows, sample, timesteps, text, mask, added)
+        own = replace(control, pictures=()) if whole else control
+        parts = _scaled(own, rows, sample, timesteps, text, mask, added)
         if rows is not None:
             parts = [_spread(part, rows, sample.shape[0]) for part in parts]
         total = [_added(before, part) for before, part in zip(total, parts, strict=True)] if total else parts
@@ -191,7 +197,9 @@ def _scaled(
         sample, timesteps, text = sample[rows], timesteps[rows], text[rows]
         mask = mask[rows] if mask is not None else None
         added = {name: value[rows] for name, value in added.items()} if added else None
-    made = control.network.residuals(sample, timesteps, text, control.hints, mask=mask, added=added)
+    made = control.network.residuals(
+        sample, timesteps, text, control.hints, mask=mask, added=added, pictures=control.pictures
+    )
     for each, column in zip(made, zip(*control.scales, strict=True), strict=True):
         if any(scale != column[0] for scale in column):
             # In float32, as a number below: a strength rounded to bfloat16 would depend on the neighbours.

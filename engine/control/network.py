@@ -7,7 +7,8 @@ the UNet's skip connections. diffusers embeds the hint inside of every call; it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -65,6 +66,7 @@ class ControlNetwork:
         *,
         mask: torch.Tensor | None = None,
         added: Mapping[str, torch.Tensor] | None = None,
+        pictures: Sequence[int] = (),
     ) -> list[torch.Tensor]:
         """Every residual, unscaled: those of the down path in order, then the middle block's.
 
@@ -73,18 +75,29 @@ class ControlNetwork:
             hints: embedded, shape (r, c, h, w).
             mask: which tokens count, shape (r, n) of ones and zeros; None is all.
             added: SDXL's text_embeds and time_ids.
+            pictures: whose rows they are, such as (0, 0, 1, 1): rows of one picture have the same sample, timestep and
+                hint, so that what comes before the first look at the text is done once for them. () does it for each.
         """
         model = self.model
-        time = self._time(sample, timesteps, added or {})
         bias = ((1 - mask.to(sample.dtype)) * -10000.0).unsqueeze(1) if mask is not None else None
+        rows = None if added else _shared_rows(pictures, sample.device)
+        if rows is not None:
+            first = rows.first
+            sample, timesteps, hints = sample[first], timesteps[first], hints if len(hints) == 1 else hints[first]
+        time = self._time(sample, timesteps, added or {})
         hidden = model.conv_in(sample) + hints
-        kept = [hidden]
+        convolutions = iter(model.controlnet_down_blocks)
+        made = [next(convolutions)(hidden)]
         for block in model.down_blocks:
+            if rows is not None and getattr(block, "has_cross_attention", False):
+                hidden, time, made = hidden[rows.own], time[rows.own], [each[rows.own] for each in made]
+                rows = None
             hidden, skips = _run(block, hidden, time, text, bias)
-            kept.extend(skips)
+            made.extend(next(convolutions)(skip) for skip in skips)
+        if rows is not None:
+            hidden, time, made = hidden[rows.own], time[rows.own], [each[rows.own] for each in made]
         if model.mid_block is not None:
             hidden = _run(model.mid_block, hidden, time, text, bias)
-        made = [convolution(each) for convolution, each in zip(model.controlnet_down_blocks, kept, strict=True)]
         made.append(model.controlnet_mid_block(hidden))
         if self.pooled:
             made = [each.mean(dim=(2, 3), keepdim=True) for each in made]
@@ -98,6 +111,23 @@ class ControlNetwork:
             places = model.add_time_proj(sizes.flatten()).reshape(pooled.shape[0], -1)
             time = time + model.add_embedding(torch.cat([pooled, places], dim=-1).to(time.dtype))
         return time
+
+
+@dataclass(frozen=True)
+class _SharedRows:
+    """The first row of each picture, and for each row which of those is its own."""
+
+    first: torch.Tensor
+    own: torch.Tensor
+
+
+def _shared_rows(pictures: Sequence[int], device: torch.device) -> _SharedRows | None:
+    """None where no two rows are of one picture."""
+    places = {picture: place for place, picture in enumerate(dict.fromkeys(pictures))}
+    if len(places) == len(pictures):
+        return None
+    first = torch.tensor([pictures.index(picture) for picture in places], device=device)
+    return _SharedRows(first, torch.tensor([places[picture] for picture in pictures], device=device))
 
 
 def hint_scale(channels: Any) -> int:

@@ -164,7 +164,7 @@ def test_guess_mode_with_several_units(sd1_pipe, sd1, nets, spec):
 
 
 def count_forwards(net: Any, counted: list[int]) -> Any:
-    return net.conv_in.register_forward_hook(lambda module, inputs, output: counted.append(int(inputs[0].shape[0])))
+    return net.mid_block.register_forward_hook(lambda module, inputs, output: counted.append(int(inputs[0].shape[0])))
 
 
 def test_no_network_runs_outside_of_its_window(sd1, nets, spec):
