@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -73,26 +72,3 @@ class RamBase:
 
     def end(self, name: str, parameter: nn.Parameter) -> None:
         parameter.data.copy_(self._own.pop(name))
-
-
-class FileBase:
-    """Nothing is kept: the values are read from the model's file again, for when memory is short.
-
-    Args:
-        read: from a parameter's name to its values as they were loaded, in the same dtype.
-    """
-
-    nbytes = 0
-
-    def __init__(self, read: Callable[[str], Tensor]) -> None:
-        self._read = read
-
-    def begin(self, name: str, parameter: nn.Parameter) -> None:
-        # A memory-mapped tensor may be written to: the map is private to this process.
-        return
-
-    def get(self, name: str, parameter: nn.Parameter) -> Tensor:
-        return self._read(name).to(parameter.device, parameter.dtype)
-
-    def end(self, name: str, parameter: nn.Parameter) -> None:
-        parameter.data.copy_(self._read(name))

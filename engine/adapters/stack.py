@@ -12,7 +12,6 @@ from engine.adapters.lifecycle import AdapterState, Lifecycle, Transition
 from engine.adapters.modules import ModuleKey, Targets
 from engine.adapters.plan import NO_CHANGES, Change, Changes, PatchPlan
 from engine.errors import AdapterError
-from engine.protocol.adapters import PairConflict
 from engine.protocol.specs import AdapterRef, ConflictResolution
 
 Resolution = ConflictResolution
@@ -74,7 +73,6 @@ class AdapterStack:
         tell: Callable[[Transition], None] | None = None,
     ) -> None:
         self.adapters: list[StackedAdapter] = []
-        self.conflicts: tuple[PairConflict, ...] = ()
         self.resolution: Resolution = resolution
         self._targets = targets
         self._tell = tell
@@ -118,7 +116,8 @@ class AdapterStack:
         """Take an adapter out. Raises KeyError where it is not in."""
         self._row(name)
         life = self._lives.pop(name)
-        life.to("unloading")
+        if life.state != "error":
+            life.to("unloading")
         life.to("unloaded")
         self._rows([row for row in self.adapters if row.name != name])
 
@@ -170,6 +169,12 @@ class AdapterStack:
     def states(self) -> dict[str, AdapterState]:
         """Name → where it is in its life."""
         return {name: life.state for name, life in self._lives.items()}
+
+    def failed(self, error: AdapterError) -> None:
+        """The model could not be made to carry the stack, and carries what it did before: the reason is told."""
+        for life in self._lives.values():
+            if life.state == "active":
+                life.to("error", str(error))
 
     def close(self) -> None:
         """Take everything out."""

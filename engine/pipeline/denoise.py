@@ -15,7 +15,7 @@ from engine.control.ip_adapter import prompted
 from engine.control.reference import referred
 from engine.control.t2i_adapter import inside
 from engine.control.together import Asked, Together, together
-from engine.errors import GenerationError
+from engine.errors import AdapterError, GenerationError
 from engine.pipeline.company import of_one_mind
 from engine.pipeline.context import GenerationContext, Rows
 from engine.pipeline.lengths import TextRows, join
@@ -64,6 +64,7 @@ def tick(
 
     Raises:
         Stopped: nothing has changed; the same tick may be asked for again.
+        AdapterError: the weights could not be made to carry the adapters; they carry what they did before.
         GenerationError: `picture_not_finite` for a context whose latents are no numbers any more; the others have
             advanced.
         ValueError: no contexts, one that is finished, or contexts that may not share a call.
@@ -73,7 +74,7 @@ def tick(
     alike = of_one_mind(contexts)
     if pad_to is None and contexts[0].spec.repeatable:
         pad_to = PINNED_ROWS
-    bundle.carry_unet(contexts[0].unet_plan if alike else NO_CHANGES)
+    _carry(bundle, contexts, alike)
     with torch.inference_mode():
         asked = [context.rows() for context in contexts]
         call = _merged(asked, bundle)
@@ -97,6 +98,17 @@ def tick(
             place += rows.count
     if fault is not None:
         raise fault
+
+
+def _carry(bundle: ModelBundle, contexts: Sequence[GenerationContext], alike: bool) -> None:
+    """The weights of the contexts' adapters, or the bare ones where each row carries its own."""
+    try:
+        bundle.carry_unet(contexts[0].unet_plan if alike else NO_CHANGES)
+    except AdapterError as error:
+        for context in contexts:
+            if context.stack is not None:
+                context.stack.failed(error)
+        raise
 
 
 def _merged(asked: Sequence[Rows], bundle: ModelBundle) -> _Call:

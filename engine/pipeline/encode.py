@@ -13,6 +13,7 @@ from engine.conditioning.encode import Conditioning, encode
 from engine.conditioning.grammar import parse
 from engine.conditioning.inversions import PromptWords, Sources, WordSource, bundled_sources, file_sources
 from engine.control.compose import ControlSet
+from engine.errors import AdapterError
 from engine.pipeline.context import GenerationContext, LatentStart
 from engine.pipeline.lengths import TextRows, join
 from engine.pipeline.model import EmbeddingCache, ModelBundle
@@ -225,7 +226,12 @@ class _Texts:
         found = cache.get(key) if cache is not None else None
         if found is not None:
             return found
-        bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
+        try:
+            bundle.carry_text(stack.text_plan() if stack is not None else NO_CHANGES)
+        except AdapterError as error:
+            if stack is not None:
+                stack.failed(error)
+            raise
         made = encode(parsed, bundle.tokenizers, bundle.text_encoders, clip_skip, words)
         # Admission has told already what the grammar left out.
         told = set(parsed.notices)

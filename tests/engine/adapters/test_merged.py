@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from engine.adapters.base_weights import BaseWeights, FileBase, KeptBase, RamBase
+from engine.adapters.base_weights import BaseWeights, KeptBase, RamBase
 from engine.adapters.file import Adapter, read_adapter
 from engine.adapters.merged import MergedWeights
 from engine.adapters.modules import Targets
@@ -98,10 +98,10 @@ def shared(folders: dict[str, Path], adapters: dict[str, Adapter]) -> Shared:
     return Shared(model.to(memory_format=torch.channels_last), adapters)
 
 
-@pytest.mark.parametrize("kind", ["kept", "ram", "file"])
+@pytest.mark.parametrize("kind", ["kept", "ram"])
 def test_every_place_for_the_base_brings_it_back(kind: str, unet: nn.Module, adapters: dict[str, Adapter]) -> None:
     own = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    places: dict[str, BaseWeights] = {"kept": KeptBase(), "ram": RamBase(), "file": FileBase(own.__getitem__)}
+    places: dict[str, BaseWeights] = {"kept": KeptBase(), "ram": RamBase()}
     before = checksum(unet)
     weights = MergedWeights("unet", unet, places[kind])
     weights.move_to(plan(adapters, ("dora", 0.8), ("full", 0.5)))

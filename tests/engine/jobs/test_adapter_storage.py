@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.jobs.adapters import AdapterKey
+from engine.platform import MappedFiles, system
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import AdapterRef, GenerationSpec
 from engine.settings import Settings
 from tests.engine.jobs.conftest import Studio, psnr, studio_on
+from tests.engine.jobs.test_levels import at_step
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_adapters import write_tiny_lora
 
@@ -99,3 +102,23 @@ def test_the_setting_decides(storage: str, word: str, tmp_path: Path) -> None:
         said = told(studio.make(SPEC))
         assert (word in said[0]) if word else said == []
         assert told(studio.make(BARE)) == []
+
+
+@pytest.mark.skipif(system() != "linux", reason="only there it can be seen what lies in a file")
+def test_where_memory_is_short_there_is_no_second_copy_of_the_models_own_weights(studio: Studio) -> None:
+    """They are set aside where they lie: in the mapped file, which the system may drop and read again."""
+
+    def look(unet: Any) -> tuple[int, int]:
+        base = studio.bench._patched.of("unet", unet)._base
+        files = MappedFiles()
+        return base.nbytes, sum(own.nbytes for own in base._own.values() if files.holds(own.data_ptr(), own.nbytes))
+
+    studio.level("aggressive")
+    try:
+        with at_step(2, look) as seen:
+            assert studio.make(SPEC).status == "done"
+    finally:
+        studio.level("none")
+    ((held, mapped),) = seen
+    assert held > 0
+    assert mapped == held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from engine.adapters.file import read_adapter
+from engine.adapters.lifecycle import Transition
 from engine.adapters.stack import AdapterStack
+from engine.errors import AdapterError
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin, resume
 from engine.pipeline.model import EmbeddingCache, ModelBundle
@@ -153,3 +156,34 @@ def test_a_half_done_picture_goes_on_with_the_same_adapters_only(sd1, spec, stac
     assert torch.equal(resumed.latents, whole)
     write_adapter(files["dora"], sd1.targets, dora, seed=9, choose=attention)
     assert resume(sd1, wanted, 0, kept, context_id="a", stack=stack_of(AdapterRef(name="dora"))) is None
+
+
+@pytest.mark.parametrize("part", BOTH)
+def test_weights_that_cannot_carry_the_stack_stay_and_the_reason_is_an_event(sd1, spec, files, part):
+    """The last stage of a transaction: parsed and checked, but not applied."""
+
+    class Broken:
+        kind, needs_base, nbytes = "broken", True, 0
+
+        def delta(self, weight: torch.Tensor, scale: float) -> torch.Tensor:
+            raise AdapterError("adapter_overflow", "These numbers are too large.", "")
+
+    adapter = read_adapter(files["lora"], sd1.targets, title="lora")
+    last = [key for key in adapter.patches if key[0] == part][-1]
+    adapter = replace(adapter, patches={**adapter.patches, last: Broken()})
+    told: list[Transition] = []
+    stack = AdapterStack(sd1.targets, tell=told.append)
+    stack.add(AdapterRef(name="lora"), lambda: adapter)
+    modules = {"unet": sd1.unet, "text_encoder": sd1.text_encoders[0]}
+    before = {name: {k: v.clone() for k, v in module.state_dict().items()} for name, module in modules.items()}
+    with pytest.raises(AdapterError, match="too large"):
+        tick(sd1, [begin(sd1, spec(), 0, context_id="a", stack=stack)])
+    assert stack.states == {"lora": "error"}
+    assert "too large" in told[-1].reason
+    stack.close()
+    assert [step.after for step in told] == [
+        "loading", "loaded", "validating", "ready", "active", "error", "unloaded"
+    ]  # fmt: skip
+    sd1.carry_text(AdapterStack(sd1.targets).text_plan())
+    for name, module in modules.items():
+        assert all(torch.equal(tensor, before[name][key]) for key, tensor in module.state_dict().items())
