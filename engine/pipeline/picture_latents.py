@@ -16,7 +16,9 @@ def picture_latents(bundle: ModelBundle, pixels: Pixels) -> torch.Tensor:
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1.0
     # Encoding overflows in float16 as decoding does; it is done once a picture.
     with bundle.vae_in(torch.float32) as vae, torch.inference_mode():
-        found = vae.encode(image.to(bundle.device)).latent_dist.mode().float()
+        answer = vae.encode(image.to(bundle.device))
+        # A tiny autoencoder gives latents, not a distribution of them.
+        found = (answer.latent_dist.mode() if hasattr(answer, "latent_dist") else answer.latents).float()
         mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
         if bundle.is_xl and mean is not None and std is not None:
             shape = (1, -1, 1, 1)

@@ -124,3 +124,18 @@ def test_latents_of_a_picture_are_those_of_the_vae(sd1_pipe, sd1):
     expected = sd1_pipe.vae.encode(image).latent_dist.mean * sd1_pipe.vae.config.scaling_factor
     assert torch.allclose(found, expected, atol=1e-6)
     assert torch.equal(found, picture_latents(sd1, pixels))
+
+
+def test_a_tiny_autoencoder_gives_latents_too(sd1):
+    """The starter has one: no distribution, no scale."""
+    import diffusers
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    vae = diffusers.AutoencoderTiny(encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8),
+                                    num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1))  # fmt: skip
+    sd1.parts.put("vae", vae.eval())
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = vae.encode(image).latents
+    assert torch.allclose(picture_latents(sd1, pixels), expected, atol=1e-6)
