@@ -92,6 +92,53 @@ def test_level_room_and_policy_change_live_and_are_kept(tab: Visit) -> None:
     tab.until(lambda: state(tab)["pool_gb"] == 0)
 
 
+def test_during_a_running_job_the_level_changes_a_part_is_pinned_and_what_is_in_use_stays(tab: Visit) -> None:
+    tab.tab("Text to image")
+    tab.generate("a very long one", width=64, height=64, steps=150)
+    tab.tab("Memory")
+    unet = part(tab, "UNet")
+    unet.get_by_text("in use").wait_for()
+    unet.get_by_role("button", name="In use").click()
+    tab.page.locator(".easel-slip", has_text="is in use and stays").wait_for()
+    # The browser itself writes down that the answer was a refusal.
+    (told,) = tab.faults
+    assert "409" in told
+    tab.faults.clear()
+    tab.show("memory-in-use")
+    part(tab, "VAE").get_by_label("Pin").check()
+    tab.until(lambda: tiers(tab).get("vae") == "pinned")
+    tab.page.locator(".easel-level input[value=aggressive]").check(force=True)
+    tab.until(lambda: state(tab)["effective_level"] == "aggressive")
+    assert tab.studio.jobs()[0]["status"] == "running", "the level changed while it was painted"
+    tab.until(lambda: tab.studio.jobs()[0]["status"] in ("done", "failed"))
+    job = tab.studio.jobs()[0]
+    assert (job["status"], job["evaluations"]) == ("done", 150), "no step was repeated"
+    tab.until(lambda: set(tiers(tab)) == {"vae"})
+    part(tab, "VAE").get_by_role("button", name="Release").click()
+    tab.page.get_by_text("Nothing is loaded.").wait_for()
+
+
+def test_the_levels_are_measured_on_this_machine(tab: Visit) -> None:
+    card = tab.page.get_by_role("region", name="Measured on this machine")
+    assert card.get_by_text("Nothing is measured yet").is_visible()
+    card.get_by_label("Model to measure").select_option(label="Tiny")
+    card.get_by_role("button", name="Measure my machine").click()
+    card.get_by_role("button", name="Cancel").wait_for()
+    tab.show("memory-measuring")
+    rows = card.locator("tbody tr")
+    rows.nth(3).wait_for()
+    tab.until(lambda: not state(tab)["measured"]["job_id"])
+    found = {each["level"]: each for each in state(tab)["measured"]["levels"]}
+    assert list(found) == ["none", "balanced", "aggressive", "ultra"]
+    assert [row.locator("th").inner_text() for row in rows.all()] == ["None", "Balanced", "Aggressive", "Ultra"]
+    assert card.get_by_label("Attention kernels, measured").locator("li").count() >= 2
+    level = tab.page.locator(".easel-level").filter(has=tab.page.locator("input[value=balanced]"))
+    level.locator(".easel-level-time[data-measured=true]").wait_for()
+    assert "Saves" in level.inner_text()
+    tab.show("memory-measured")
+    card.get_by_role("button", name="Measure my machine").wait_for()
+
+
 def test_a_model_is_loaded_before_a_picture_needs_it(tab: Visit) -> None:
     tab.page.get_by_role("button", name="Free everything now").click()
     tab.until(lambda: not tiers(tab))

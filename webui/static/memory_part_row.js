@@ -58,7 +58,7 @@ export class PartRow {
     this.out.title = label;
     this.out.setAttribute("aria-label", label);
     // Not disabled: who clicks is told why it stays.
-    this.out.setAttribute("aria-disabled", String(entry.leases > 0));
+    this.out.dataset.busy = String(entry.leases > 0);
     this.element.dataset.place = entry.place;
   }
 }
