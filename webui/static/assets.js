@@ -34,5 +34,11 @@ export async function keepFinished(image) {
   return null;
 }
 
+// What was dropped holds a file, but no picture: said, so that nobody waits for it.
+export function sayNoPicture(transfer) {
+  const other = [...(transfer?.files ?? [])][0];
+  if (other) say(`“${other.name}” is not a picture. Take a PNG, JPEG, WebP, AVIF, GIF or BMP.`, { kind: "error" });
+}
+
 // The first picture among what was dropped or pasted.
 export const pictureIn = (transfer) => [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? null;

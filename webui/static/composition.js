@@ -57,7 +57,7 @@ class Composition extends HTMLElement {
   drawHints() {
     const { width, height } = pictureSize();
     const shown = units.active().map((row) => ({ row, hint: hints.of(row) }));
-    const key = JSON.stringify([width, height, shown.map(({ row, hint }) => [row.key, row.resize, units.rows.indexOf(row), row.model, hint.state, hint.view?.ref])]);
+    const key = JSON.stringify([width, height, shown.map(({ row, hint }) => [row.key, row.resize, units.rows.indexOf(row), row.model, hint.state, hint.view?.ref, row.kind, row.image])]);
     if (this.key === key) return;
     this.key = key;
     this.hints.replaceChildren(...shown.map(({ row, hint }) => tile(row, hint, `${width} / ${height}`)));
@@ -66,10 +66,12 @@ class Composition extends HTMLElement {
 
 function tile(row, { view, state }, shape) {
   const name = `${units.rows.indexOf(row) + 1} · ${controlTitle(row)}`;
-  const picture = view ? h("img", { src: assetUrl(view.ref), alt: `Hint of unit ${name}` }) : h("span", { class: "easel-well-words", text: { none: "no picture", failed: "no hint", asking: "…" }[state] ?? "" });
+  const plain = row.kind !== "controlnet" && row.image;
+  const shown = plain ? row.image : view?.ref;
+  const picture = shown ? h("img", { src: assetUrl(shown), alt: plain ? `Picture of unit ${name}` : `Hint of unit ${name}` }) : h("span", { class: "easel-well-words", text: { none: "no picture", failed: "no hint", asking: "…" }[state] ?? "" });
   const frame = h("div", { class: "easel-well" }, picture);
   frame.style.aspectRatio = shape;
-  if (view) picture.style.objectFit = FITS[row.resize] ?? "cover";
+  if (shown) picture.style.objectFit = FITS[row.resize] ?? "cover";
   return h("figure", { role: "listitem", "data-colour": row.colour }, frame, h("figcaption", { text: name, title: name }));
 }
 

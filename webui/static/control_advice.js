@@ -22,7 +22,7 @@ function twins(rows) {
   const seen = new Map();
   const said = [];
   for (const row of rows) {
-    const key = JSON.stringify([row.model, row.image, row.preprocessor, row.parameters]);
+    const key = JSON.stringify([row.kind, row.model, row.image, row.preprocessor, row.hint_type, row.parameters]);
     if (!row.image || !seen.has(key)) seen.set(key, row);
     else said.push(`Units ${number(seen.get(key), rows)} and ${number(row, rows)} do the same with the same picture: one of them with more weight is cheaper.`);
   }
@@ -32,7 +32,7 @@ function twins(rows) {
 function sameTypes(rows) {
   const types = new Map();
   for (const row of rows) {
-    const type = controls.get(row.model)?.type;
+    const type = row.kind === "controlnet" ? controls.typeId(row) : "";
     if (type) types.set(type, [...(types.get(type) ?? []), row]);
   }
   return [...types].filter(([, list]) => list.length > 1).map(([type, list]) => `${list.length} units are of the type ${controls.type(type)?.title ?? type}. Different types complement each other better, such as outlines with depth.`);

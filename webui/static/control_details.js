@@ -31,8 +31,8 @@ export class ControlDetails {
     this.perfect = turn("Pixel perfect", "The preprocessor works at the size of the result, so that its lines are neither too coarse nor too fine.", (on) => set({ resolution: on ? null : USUAL }));
     this.resolution = whole("Preprocessor's resolution in pixels", "Shorter side of the picture that the preprocessor sees: 64 to 2048.", { min: 64, max: 2048, step: 64 }, (resolution) => set({ resolution }));
     this.pixels = h("span", { class: "easel-unit-pixels" }, this.resolution.element, h("span", { class: "easel-hint", text: "px" }));
-    const line = h("div", { class: "easel-unit-line" }, this.perfect.element, this.pixels);
-    this.element = h("div", { class: "easel-row-more easel-unit-details", hidden: true }, this.resize.element, this.mode.element, this.rule.element, line);
+    this.line = h("div", { class: "easel-unit-line" }, this.perfect.element, this.pixels);
+    this.element = h("div", { class: "easel-row-more easel-unit-details", hidden: true }, this.resize.element, this.mode.element, this.rule.element, this.line);
   }
 
   // Whether a unit has set something in here that should be seen.
@@ -43,6 +43,8 @@ export class ControlDetails {
 
   update() {
     const { row } = this;
+    this.resize.element.hidden = row.kind === "ip_adapter";
+    this.mode.element.hidden = this.line.hidden = row.kind !== "controlnet";
     this.resize.show([[null, RESIZE]], row.resize);
     this.mode.show([[null, MODES]], row.mode);
     this.rule.show([[null, RULES]], row.percent_rule);

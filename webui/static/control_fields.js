@@ -1,11 +1,13 @@
 // Small fields of a unit: a choice with a label, a number, a switch.
 
 import { h } from "./dom.js";
+import { WeightSlider } from "./weight_slider.js";
 
 // `groups`: [label or null, [[value, words, title]…]]. `show` builds the options anew only when they differ.
 export function pick(label, title, change) {
   const select = h("select", { class: "easel-select", title, "aria-label": label, onchange: () => change(select.value) });
-  const element = h("label", { class: "easel-unit-field" }, h("span", { class: "easel-weight-name", text: label, title }), select);
+  const caption = h("span", { class: "easel-weight-name", text: label, title });
+  const element = h("label", { class: "easel-unit-field" }, caption, select);
   let known = "";
   const show = (groups, value) => {
     const key = JSON.stringify(groups);
@@ -15,7 +17,12 @@ export function pick(label, title, change) {
     }
     if (select.value !== value) select.value = value;
   };
-  return { element, select, show };
+  const name = (words) => {
+    if (caption.textContent === words) return;
+    caption.textContent = words;
+    select.setAttribute("aria-label", words);
+  };
+  return { element, select, show, name };
 }
 
 const option = ([value, text, title = null]) => h("option", { value, text, title });
@@ -38,6 +45,12 @@ export function whole(label, title, { min, max, step = 1 }, change) {
     if (document.activeElement !== input || Number(input.value) !== value) input.value = value;
   };
   return { element: input, show };
+}
+
+// A slider from 0 to 100 %, whose value is a fraction.
+export function share(label, title, change) {
+  const slider = new WeightSlider({ label: `${label}, %`, title, change: (value) => change(value / 100), rest: () => 50, low: 0, high: 100, step: 1, least: 0, most: 100 });
+  return { element: slider.element, show: (value) => slider.show(Math.round(value * 100)) };
 }
 
 export const mini = (text, title, onclick) => h("button", { type: "button", class: "easel-mini", text, title, onclick });

@@ -92,7 +92,7 @@ class ControlPanel extends RowPanel {
       ? "There are no ControlNet files yet. Put .safetensors files or diffusers folders into models/controlnet; they show up by themselves. The starter model brings its own."
       : unfit
         ? `None of the ControlNets here fits the chosen model. Put some for ${family} models into models/controlnet, or choose the starter model, which brings its own.`
-        : "A unit makes pictures follow a drawing, outlines, depth or a pose. Its files lie in models/controlnet; the starter model brings its own.";
+        : "A unit makes pictures follow a drawing, outlines, depth or a pose, or resemble another picture. Its files lie in models/controlnet; the starter model brings its own.";
     if (this.said === words) return;
     this.said = words;
     const ways = h("div", { class: "easel-buttons" }, tool("brush", "Draw a scribble", () => this.start((row) => row.wells.draw()), { wide: true }), tool("picture", "Take a picture of the history", () => this.start((row) => row.wells.chooseOld()), { wide: true }));

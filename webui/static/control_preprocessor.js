@@ -9,15 +9,25 @@ import { WeightSlider } from "./weight_slider.js";
 export class PreprocessorChoice {
   constructor(row) {
     this.row = row;
-    this.choice = pick("Preprocessor", "Turns your picture into a hint: finds its outlines, its depth, its lines. A finished hint needs none.", (id) => units.set(row.key, { preprocessor: id, parameters: {} }));
+    this.choice = pick("Preprocessor", "Turns your picture into a hint: finds its outlines, its depth, its lines. A finished hint needs none.", (id) => this.choose(id));
     this.sliders = h("div", { class: "easel-unit-sliders" });
     this.element = h("div", { class: "easel-unit-part" }, this.choice.element, this.sliders);
     this.made = [];
   }
 
+  // A union ControlNet is told what the new preprocessor makes.
+  choose(id) {
+    const { row } = this;
+    const types = controls.preprocessor(id)?.types ?? [];
+    const told = types.includes(row.hint_type) ? undefined : types.find((type) => controls.get(row.model)?.hint_types.includes(type));
+    units.set(row.key, { preprocessor: id, parameters: {}, ...(told ? { hint_type: told } : {}) });
+  }
+
   update() {
     const { row } = this;
-    const type = row.type ?? controls.get(row.model)?.type ?? "";
+    this.element.hidden = row.kind !== "controlnet";
+    if (this.element.hidden) return;
+    const type = row.hint_type || (row.type ?? controls.typeId(row));
     const option = (each) => [each.id, each.title, each.problem];
     const plain = (each) => each.id === "none" || each.id === "invert";
     const usable = controls.preprocessors.filter((each) => !each.problem);

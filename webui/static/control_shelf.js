@@ -34,7 +34,8 @@ class ControlShelf extends EventTarget {
     try {
       const { controlnets, types, preprocessors } = await api.listControls({ model: this.model }, { quiet: true });
       if (turn !== this.turn) return;
-      Object.assign(this, { controlnets, types, preprocessors, state: "ready", fault: "" });
+      const started = types.map((type) => ({ ...type, weight: Math.round((type.low + type.high) * 50) / 100 }));
+      Object.assign(this, { controlnets, types: started, preprocessors, state: "ready", fault: "" });
     } catch (error) {
       if (turn !== this.turn) return;
       Object.assign(this, { state: "failed", fault: error.message });
@@ -54,25 +55,44 @@ class ControlShelf extends EventTarget {
     return this.preprocessors.find((each) => each.id === id) ?? null;
   }
 
-  fitting(type = null) {
-    return this.controlnets.filter((view) => !view.problem && view.fits !== false && (type === null || view.type === type));
+  fitting(type = null, kind = "controlnet") {
+    return this.controlnets.filter((view) => view.kind === kind && !view.problem && view.fits !== false && (type === null || reads(view, type)));
+  }
+
+  // The type of a unit's hint: what a union ControlNet is told, or the ControlNet's own; a kind that makes none is its type.
+  typeId(row) {
+    return row.kind === "controlnet" ? row.hint_type || (this.get(row.model)?.type ?? "") : row.kind;
+  }
+
+  typeOf(row) {
+    return this.type(this.typeId(row));
   }
 
   // What a unit takes over when this ControlNet is chosen for it; a drawing is a hint already.
   start(view, row = null) {
-    const change = { model: view.id, weight: view.weight, type: null };
-    if (row?.drawn) return change;
-    return { ...change, preprocessor: this.usable(view), parameters: {} };
+    const change = { model: view.id, weight: view.weight, type: null, hint_type: told(view, row) };
+    if (row?.drawn || view.kind !== "controlnet") return change;
+    return { ...change, preprocessor: this.usable(view, change.hint_type), parameters: {} };
   }
 
   // The preprocessor that a ControlNet asks for, or another of its type whose files are here.
-  usable(view) {
-    const wanted = this.preprocessor(view.preprocessor);
+  usable(view, hintType = "") {
+    const wanted = hintType ? null : this.preprocessor(view.preprocessor);
     if (wanted && !wanted.problem) return wanted.id;
-    const other = this.preprocessors.find((each) => !each.problem && each.types.includes(view.type));
+    const other = this.preprocessors.find((each) => !each.problem && each.types.includes(hintType || view.type));
     return other?.id ?? wanted?.id ?? "none";
   }
 }
 
+// Whether a ControlNet is for hints of that type; union ControlNets are for several.
+export const reads = (view, type) => view.type === type || view.hint_types.includes(type);
+
+// What a union ControlNet is told of a unit's hint at first: the type that the list is narrowed to, a scribble where it
+// was drawn, else outlines.
+function told({ hint_types: types }, row) {
+  return [row?.type, row?.hint_type, row?.drawn ? "scribble" : "canny", ...types].find((type) => types.includes(type)) ?? "";
+}
+
 export const controls = new ControlShelf();
-export const controlTitle = (row) => controls.get(row.model)?.title || row.model || "No ControlNet chosen";
+const NAMELESS = { controlnet: "No ControlNet chosen", ip_adapter: "No IP-Adapter chosen", reference: "Reference" };
+export const controlTitle = (row) => controls.get(row.model)?.title || row.model || NAMELESS[row.kind];

@@ -3,8 +3,8 @@
 import { RowList } from "./row_list.js";
 
 const PLAIN = {
-  model: "", image: "", preprocessor: "none", parameters: {}, weight: 1, start: 0, end: 1, ramp: "constant",
-  resize: "crop", mode: "balanced", resolution: null, percent_rule: "step", muted: false,
+  kind: "controlnet", model: "", image: "", preprocessor: "none", hint_type: "", parameters: {}, weight: 1, start: 0, end: 1, ramp: "constant",
+  resize: "crop", mode: "balanced", resolution: null, percent_rule: "step", fidelity: 0.5, muted: false,
 };
 const COLOURS = 8;
 

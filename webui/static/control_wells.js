@@ -1,6 +1,6 @@
 // A unit's picture beside the hint that is made of it. The picture is chosen, dropped, pasted, taken from the history or drawn.
 
-import { assetUrl, keepFinished, keepPicture, pictureIn } from "./assets.js";
+import { assetUrl, keepFinished, keepPicture, pictureIn, sayNoPicture } from "./assets.js";
 import { h, tool } from "./dom.js";
 import { drawPicture } from "./drawing_pad.js";
 import { pictureSize } from "./form_numbers.js";
@@ -50,8 +50,8 @@ export class ControlWells {
     picture.addEventListener("drop", (event) => {
       over(false);
       const file = pictureIn(event.dataTransfer);
-      if (!file) return;
       event.preventDefault();
+      if (!file) return sayNoPicture(event.dataTransfer);
       this.take(file);
     });
   }
@@ -71,7 +71,7 @@ export class ControlWells {
   draw() {
     const { row } = this;
     drawPicture({ size: pictureSize(), beneath: row.image ? assetUrl(row.image) : null }, async ({ blob, hint }) => {
-      const drawn = hint === null ? {} : { preprocessor: hint, parameters: {}, drawn: true };
+      const drawn = hint === null ? {} : { preprocessor: hint, parameters: {}, drawn: true, ...(controls.get(row.model)?.hint_types.includes("scribble") ? { hint_type: "scribble" } : {}) };
       this.put(await keepPicture(blob), drawn);
     });
   }
@@ -84,6 +84,9 @@ export class ControlWells {
     this.empty.hidden = !row.image;
     this.picture.classList.toggle("easel-missing", !row.image && !row.muted);
     const { state, view, fault } = hints.of(row);
+    const hinted = row.kind === "controlnet";
+    this.element.classList.toggle("easel-one-well", !hinted);
+    this.frame.hidden = this.caption.parentElement.hidden = !hinted;
     // The frame has the shape of the result, so that one sees what is cut off.
     this.frame.style.aspectRatio = `${width} / ${height}`;
     this.hint.style.objectFit = FITS[row.resize] ?? "cover";
@@ -109,8 +112,10 @@ function source(image, address) {
 }
 
 // A picture that goes in as it is should be what the ControlNet knows.
-function taken({ image, preprocessor, drawn, model }) {
-  const wanted = WANTED[controls.get(model)?.type];
+function taken(row) {
+  const { kind, image, preprocessor, drawn } = row;
+  if (kind !== "controlnet") return "";
+  const wanted = WANTED[controls.typeId(row)];
   return image && preprocessor === "none" && !drawn && wanted ? `Without a preprocessor the picture itself is the hint: it should be ${wanted}.` : "";
 }
 

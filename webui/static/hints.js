@@ -22,7 +22,7 @@ class Hints extends EventTarget {
   // A unit's hint now: {state: "none" | "asking" | "ready" | "failed", view, fault}. While a new one is asked for, `view` is
   // the one before. Asks for it where it is not known.
   of(row) {
-    if (!row.image) return { state: "none", view: null, fault: "" };
+    if (!row.image || row.kind !== "controlnet") return { state: "none", view: null, fault: "" };
     const problem = controls.preprocessor(row.preprocessor)?.problem;
     if (problem) return { state: "failed", view: null, fault: problem };
     const asked = request(row);
