@@ -66,10 +66,12 @@ def test_delete_and_undo(three: Visit) -> None:
     count = page.locator(".easel-tile").count()
     page.locator(".easel-tile-open").first.click()
     page.locator("dialog").get_by_role("button", name="Delete").click()
-    page.keyboard.press("Escape")
     page.wait_for_function(f"{TILES} === {count - 1}")
     assert three.studio.get("/api/v1/history?query=zebras")["total"] == count - 1
-    page.get_by_role("button", name="Undo").click()
+    # Over the picture that is open now.
+    page.locator("dialog").get_by_role("button", name="Undo").click()
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="hidden")
     page.wait_for_function(f"{TILES} === {count}")
     assert three.studio.get("/api/v1/history?query=zebras")["total"] == count
 

@@ -27,6 +27,7 @@ from engine.protocol.commands import (
     SubmitJob,
 )
 from engine.protocol.library import ModelDefaults
+from engine.protocol.specs import PROMPT_LIMIT
 from webui.components import form as forms
 from webui.components.bridge import Reply
 from webui.components.form_widgets import FormWidgets, find_model
@@ -174,7 +175,8 @@ class GenerationForm:
             return gr.skip()
         parts = f" in {count.chunks} parts" if count.chunks > 1 else ""
         told = "".join(f" · {notice.message}" for notice in count.notices)
-        return f"{count.tokens} of {count.limit} tokens{parts}{told}"
+        long = f" · too long: {PROMPT_LIMIT:,} characters are the limit" if len(prompt) > PROMPT_LIMIT else ""
+        return f"{count.tokens} of {count.limit} tokens{parts}{long}{told}"
 
     async def _refill(self, values: Sequence[Any], request: Any, *, refresh: bool) -> Reply:
         owner = self._context.owner(request)

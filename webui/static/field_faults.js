@@ -40,7 +40,7 @@ function seedFault(field) {
 
 function show(field) {
   const fault = field.type === "number" ? faultOf(field) : seedFault(field);
-  const block = field.closest(".block");
+  const block = field.closest(".block[id]");
   let line = document.getElementById(`${block.id}-fault`);
   if (!fault) {
     line?.remove();

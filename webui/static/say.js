@@ -4,12 +4,20 @@ import { h } from "./dom.js";
 
 let shelf = null;
 
+// Behind an open dialog nothing can be clicked, so the shelf stands in it.
+function stand() {
+  const place = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (shelf.parentElement !== place) place.append(shelf);
+}
+
 // `stay`: milliseconds, or true to stay until it is closed.
 export function say(text, { kind = "info", action = null, onAction = null, stay = null } = {}) {
   if (!shelf) {
     shelf = h("div", { class: "easel-shelf", role: "status", "aria-live": "polite" });
-    document.body.append(shelf);
+    // A closed dialog shows nothing.
+    document.addEventListener("close", () => stand(), true);
   }
+  stand();
   for (const old of [...shelf.children].slice(0, -2)) old.remove();
   const slip = h("div", { class: "easel-slip", "data-kind": kind }, h("span", { text }));
   const away = () => slip.remove();
