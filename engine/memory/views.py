@@ -105,7 +105,8 @@ def level_views(
                     "peak": -1 if found is None else found.peak,
                     "saved": 0 if found is None or none is None else none.peak - found.peak,
                     "fits": found is None or found.peak <= usable,
-                    "beaten_by": beaten[level].value if level in beaten else "",
+                    # Of estimates nobody is told that one level is worse than another.
+                    "beaten_by": beaten[level].value if level in beaten and level in measured else "",
                 }
             )
         )
