@@ -58,9 +58,12 @@ def test_two_starter_adapters_become_one(desk: Visit) -> None:
     page.get_by_role("button", name="Preview", exact=True).click()
     shown = page.locator(":is(.easel-merge-analysis .easel-merge-facts-list, .easel-merge-analysis .easel-merge-fault)")
     shown.first.wait_for()
+    assert not page.locator(".easel-merge-analysis .easel-merge-fault").count()
+    # Strength in each block, energy by rank, singular values: drawn, with a bar for each input in each block.
+    page.wait_for_function("document.querySelectorAll('.easel-merge-analysis .js-plotly-plot .main-svg').length >= 9")
+    assert page.locator(".easel-merge-analysis .barlayer .point").count() > 10
+    assert page.locator(".easel-merge-analysis .scatterlayer .point").count() >= 5
     desk.show("m1-preview")
-    if not page.locator(".easel-merge-analysis .easel-merge-fault").count():
-        assert page.locator(".easel-merge-analysis svg rect").count() > 2
     go.click()
     run = page.locator(".easel-merge-run").first
     page.locator(".easel-merge-run[data-status=done]").first.wait_for()
@@ -74,7 +77,8 @@ def test_two_starter_adapters_become_one(desk: Visit) -> None:
     page.wait_for_function(
         "/apart|same/.test(document.querySelector('.easel-merge-compare > .easel-hint').textContent)"
     )
-    run.locator(".easel-comparison-grid img").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.easel-comparison-grid img')?.naturalWidth > 0")
+    run.locator(".easel-comparison-grid img").evaluate("image => image.scrollIntoView({ block: 'center' })")
     desk.show("m2-compared")
     told = words.text_content()
     assert "same" in told or float(told.split("are")[1].split("dB")[0]) > 30, told
@@ -101,6 +105,63 @@ def test_two_starter_adapters_become_one(desk: Visit) -> None:
     desk.faults = [fault for fault in desk.faults if "409" not in fault and "422" not in fault]
 
 
+def test_the_plots_follow_the_theme_and_a_click_takes_the_rank(desk: Visit) -> None:
+    page = desk.page
+    add(desk, "Ink")
+    add(desk, "Blob")
+    page.get_by_role("button", name="Preview", exact=True).click()
+    curve = page.locator(".easel-merge-plot[aria-label^='Energy kept by rank']")
+    curve.locator(".scatterlayer .point").first.wait_for()
+    # Nothing is asked for yet: where the layers come out on average.
+    assert "about rank" in curve.get_attribute("aria-label")
+    stroke = """() => document.querySelector(".easel-merge-plot[aria-label^='Energy'] .js-line")?.style.stroke"""
+    light = page.evaluate(stroke)
+    page.evaluate("document.body.classList.toggle('dark')")
+    desk.until(lambda: page.evaluate(stroke) not in (None, light))
+    page.evaluate("document.body.classList.toggle('dark')")
+    desk.until(lambda: page.evaluate(stroke) == light)
+    box = curve.locator(".scatterlayer .point").nth(1).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    desk.until(lambda: page.get_by_label("Rank", exact=True).input_value() == "2")
+    marked = page.locator(".easel-merge-plot[aria-label^='Energy kept by rank, rank 2']")
+    marked.wait_for()
+    desk.show("m1-rank")
+
+
+def test_what_cannot_be_made_is_one_sentence_beside_the_button(desk: Visit) -> None:
+    page = desk.page
+    fault = page.locator(".easel-merge-run-it .easel-merge-fault")
+    add(desk, "Ink")
+    add(desk, "Blob")
+    before = desk.studio.get("/api/v1/merges")["merges"]
+
+    def refused(words: str) -> None:
+        page.locator(".easel-merge-go").click()
+        fault.get_by_text(words).wait_for()
+
+    page.get_by_label("File name").fill("../outside")
+    refused("holds characters that file names cannot have")
+    desk.show("m4-refused")
+    page.get_by_label("File name").fill("fine")
+    for name in ("easel-ink", "easel-blob"):
+        row(desk, name).get_by_label("Weight, as a number").fill("0")
+        row(desk, name).get_by_label("Weight, as a number").press("Tab")
+    refused("All weights are 0")
+    row(desk, "easel-ink").get_by_label("Weight, as a number").fill("1")
+    row(desk, "easel-ink").get_by_label("Weight, as a number").press("Tab")
+    page.get_by_label("Method").first.select_option("svd")
+    page.get_by_label("Rank", exact=True).fill("2000")
+    page.get_by_label("Rank", exact=True).press("Tab")
+    refused("the most that a layer of this result can have")
+    assert desk.studio.get("/api/v1/merges")["merges"] == before
+    # The same adapter is not offered a second time.
+    page.get_by_role("combobox", name="Add an adapter").fill("Ink")
+    taken = page.locator(".easel-picker-list:not([hidden])").get_by_role("option", disabled=True)
+    taken.first.wait_for()
+    assert "is in the list" in taken.first.text_content()
+    desk.faults = [fault for fault in desk.faults if "422" not in fault]
+
+
 def test_a_recipe_is_saved_loaded_and_put_in_order(desk: Visit, tmp_path: Path) -> None:
     page = desk.page
     add(desk, "Ink")
@@ -118,7 +179,9 @@ def test_a_recipe_is_saved_loaded_and_put_in_order(desk: Visit, tmp_path: Path) 
     assert (recipe["inputs"][1]["weight"], recipe["method"], recipe["target"]["layout"]) == (0.95, "ties", "kohya")
 
     page.reload()
-    desk.attached(page)
+    # The form holds the model that was written last.
+    page.wait_for_function("document.documentElement.dataset.easelForm === 'attached'")
+    page.wait_for_function("document.querySelector('#easel-model input')?.value")
     desk.tab("Merge")
     assert names(desk) == []
     page.get_by_label("Recipe file").set_input_files(saved)

@@ -1,14 +1,19 @@
-"""/static: Easel's own page files. A name that is not ours goes on to Gradio, whose fonts lie under the same path."""
+"""/static: Easel's own page files. A name that is not ours goes on to Gradio, whose fonts lie under the same path.
+
+One more name leads to the Plotly that Gradio brings along for its own plots: `/static/gradio-plotly.js`.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, RedirectResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 PREFIX = "/static/"
+PLOTLY = "/static/gradio-plotly.js"
 
 
 class OwnFiles(BaseRoute):
@@ -39,3 +44,32 @@ class OwnFiles(BaseRoute):
             return None
         found = (self._folder / path[len(PREFIX) :]).resolve()
         return found if found.is_relative_to(self._folder) and found.is_file() else None
+
+
+class GradioPlotly(BaseRoute):
+    """Matches `/static/gradio-plotly.js`, and leads to the module of Gradio's page that holds Plotly.
+
+    Its name has a hash in it, so it is looked up; the module puts `Plotly` into the window when it is imported.
+    """
+
+    def __init__(self) -> None:
+        # Not imported: that takes seconds, and the page answers before.
+        found = find_spec("gradio")
+        package = Path(found.origin).parent if found is not None and found.origin is not None else Path()
+        assets = package / "templates" / "frontend" / "assets"
+        self.name = next((file.name for file in sorted(assets.glob("PlotlyPlot-*.js"))), None)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See Starlette's `BaseRoute`."""
+        if scope["type"] != "http" or scope["path"] != PLOTLY or self.name is None:
+            return Match.NONE, {}
+        return Match.FULL, {}
+
+    def url_path_for(self, name: str, /, **path_params: object) -> object:  # type: ignore[override]
+        """It has no route name."""
+        raise NoMatchFound(name, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lead on. The hash changes with Gradio's version, so browsers ask each time."""
+        answer = RedirectResponse(f"/assets/{self.name}", headers={"Cache-Control": "no-cache"})
+        await answer(scope, receive, send)

@@ -1,22 +1,10 @@
-// Plots of the Merge tab, drawn as SVG: strength by block, energy against rank, singular values, how alike the inputs are.
+// Plots of the Merge tab: strength by block, energy against rank, singular values; and how alike the inputs are.
 
 import { h } from "./dom.js";
+import { plain, plot } from "./plotly.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = 8;
-
-function s(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-const tip = (text) => {
-  const title = s("title");
-  title.textContent = text;
-  return title;
-};
+const NARROWEST_BLOCK = 24;
 
 export function percent(share) {
   const value = share * 100;
@@ -36,58 +24,71 @@ export function legend(names) {
 
 // `blocks`: [{block, norms}]; one bar for each input, side by side in its block.
 export function blockBars(blocks, names) {
-  const [height, foot] = [120, 38];
-  const count = Math.max(1, names.length);
-  const slot = Math.max(29, count * 6 + 8);
-  const width = blocks.length * slot;
-  const most = Math.max(...blocks.flatMap((each) => each.norms), 1e-12);
-  const bars = blocks.flatMap(({ block, norms }, at) => {
-    const thin = Math.min(14, (slot - 8) / count);
-    const label = s("text", { x: at * slot + slot / 2, y: height + 6, class: "easel-plot-name", transform: `rotate(90 ${at * slot + slot / 2} ${height + 6})` });
-    label.textContent = block;
-    return [
-      ...norms.map((norm, place) => {
-        const tall = Math.max(norm > 0 ? 1 : 0, (norm / most) * (height - 6));
-        return s("rect", { x: at * slot + (slot - thin * count) / 2 + place * thin, y: height - tall, width: Math.max(1, thin - 1), height: tall, rx: 1.5, "data-colour": place % COLOURS }, tip(`${names[place] ?? ""} in ${block}: ${norm.toPrecision(3)}`));
-      }),
-      label,
-    ];
+  const places = blocks.map(({ block }) => block);
+  const make = ({ series }) => ({
+    traces: names.map((name, place) => ({
+      type: "bar",
+      x: places,
+      y: blocks.map(({ norms }) => norms[place] ?? 0),
+      marker: { color: series[place % COLOURS] },
+      hoverinfo: "text",
+      hovertext: blocks.map(({ block, norms }) => `${plain(name)} in ${block}: ${(norms[place] ?? 0).toPrecision(3)}`),
+    })),
+    layout: { barmode: "group", bargap: 0.25, xaxis: { type: "category", tickangle: 90, tickmode: "array", tickvals: places }, yaxis: { rangemode: "tozero", nticks: 4 } },
   });
-  const line = s("line", { x1: 0, x2: width, y1: height, y2: height, class: "easel-plot-axis" });
   const told = `Strength in each block. ${blocks.map(({ block, norms }) => `${block}: ${norms.map((norm) => norm.toPrecision(2)).join(", ")}`).join("; ")}`;
-  return h("div", { class: "easel-scroll" }, s("svg", { viewBox: `0 0 ${width} ${height + foot}`, width, height: height + foot, role: "img", "aria-label": told, class: "easel-merge-plot" }, line, ...bars));
+  return h("div", { class: "easel-scroll" }, plot(make, { height: 190, label: told, width: 50 + blocks.length * Math.max(NARROWEST_BLOCK, names.length * 5) }));
 }
 
-// `points`: [[rank, share]]; `chosen`: a rank, or null.
-export function energyCurve(points, chosen) {
-  const [width, height, left, foot] = [320, 120, 34, 20];
-  const last = Math.log2(Math.max(2, points.at(-1)[0]));
-  const x = (rank) => left + (Math.log2(rank) / last) * (width - left - 10);
-  const y = (share) => 6 + (1 - share) * (height - 12);
-  const path = points.map(([rank, share], place) => `${place ? "L" : "M"}${x(rank).toFixed(1)} ${y(share).toFixed(1)}`).join("");
-  const grid = [0, 0.5, 1].flatMap((share) => {
-    const label = s("text", { x: left - 6, y: y(share) + 3, "text-anchor": "end", class: "easel-plot-name" });
-    label.textContent = `${share * 100} %`;
-    return [s("line", { x1: left, x2: width - 10, y1: y(share), y2: y(share), class: "easel-plot-grid" }), label];
+// `points`: [[rank, share]]; `mark`: {rank, words}, where the recipe stands, or null; `take` is called with a rank.
+export function energyCurve(points, mark, take) {
+  const ranks = points.map(([rank]) => rank);
+  const make = ({ accent, card, text }) => ({
+    traces: [
+      {
+        type: "scatter",
+        mode: "lines+markers",
+        x: ranks,
+        y: points.map(([, share]) => share),
+        line: { color: accent, width: 2 },
+        marker: { size: ranks.map((rank) => (rank === mark?.rank ? 11 : 7)), color: ranks.map((rank) => (rank === mark?.rank ? accent : card)), line: { color: accent, width: 2 } },
+        hoverinfo: "text",
+        hovertext: points.map(([rank, share]) => `Rank ${rank} keeps ${energyWords(share)}`),
+      },
+    ],
+    layout: {
+      xaxis: { type: "log", tickmode: "array", tickvals: ranks, ticktext: ranks.map(String), title: { text: "rank", standoff: 4 } },
+      yaxis: { range: [0, 1.06], tickformat: ".0%", nticks: 4 },
+      shapes: mark ? [{ type: "line", x0: mark.rank, x1: mark.rank, y0: 0, y1: 1, yref: "paper", line: { color: accent, width: 1.5, dash: "dot" } }] : [],
+      annotations: mark ? [{ x: Math.log10(mark.rank), y: 0.08, yref: "paper", text: plain(mark.words), showarrow: false, xanchor: mark.rank * mark.rank > ranks.at(-1) ? "right" : "left", xshift: mark.rank * mark.rank > ranks.at(-1) ? -5 : 5, font: { color: text } }] : [],
+    },
   });
-  const marks = points.map(([rank, share]) => s("circle", { cx: x(rank), cy: y(share), r: rank === chosen ? 5 : 3, class: rank === chosen ? "easel-plot-chosen" : "easel-plot-point" }, tip(`Rank ${rank} keeps ${energyWords(share)}`)));
-  const labels = points.map(([rank]) => {
-    const label = s("text", { x: x(rank), y: height + foot - 6, "text-anchor": "middle", class: "easel-plot-name" });
-    label.textContent = rank;
-    return label;
-  });
-  const told = `Energy kept by rank. ${points.map(([rank, share]) => `${rank}: ${energyWords(share)}`).join(", ")}`;
-  const between = chosen && !points.some(([rank]) => rank === chosen) && Math.log2(chosen) <= last ? [s("line", { x1: x(chosen), x2: x(chosen), y1: 6, y2: height - 6, class: "easel-plot-mark" }, tip(`Rank ${chosen}`))] : [];
-  return s("svg", { viewBox: `0 0 ${width} ${height + foot}`, width: "100%", role: "img", "aria-label": told, class: "easel-merge-plot easel-merge-curve" }, ...grid, s("path", { d: path, class: "easel-plot-line-path" }), ...between, ...marks, ...labels);
+  const told = `Energy kept by rank${mark ? `, ${mark.words}` : ""}. ${points.map(([rank, share]) => `${rank}: ${energyWords(share)}`).join(", ")}`;
+  return plot(make, { height: 190, label: told, click: ({ x }) => take(x) });
 }
 
 // Singular values of one module, the largest first; those beyond the chosen rank are pale.
 export function spectrum({ values, energy, rank }) {
-  const shown = values.slice(0, 128);
-  const [height, thin] = [80, Math.max(2, Math.min(14, Math.floor(420 / shown.length)))];
-  const most = Math.max(...shown, 1e-12);
-  const bars = shown.map((value, place) => s("rect", { x: place * thin, y: height - (value / most) * (height - 4), width: Math.max(1, thin - 1), height: Math.max(0.5, (value / most) * (height - 4)), class: place < rank ? "easel-plot-kept" : "easel-plot-cut" }, tip(`${place + 1}: ${value.toPrecision(3)}; up to here ${energyWords(energy[place] ?? 1)}`)));
-  return h("div", { class: "easel-scroll" }, s("svg", { viewBox: `0 0 ${shown.length * thin} ${height}`, width: shown.length * thin, height, role: "img", "aria-label": `${values.length} singular values, ${rank} are kept, which is ${energyWords(energy[rank - 1] ?? 1)} of the energy.`, class: "easel-merge-plot" }, ...bars));
+  const places = values.map((_, place) => place + 1);
+  const make = ({ accent, quiet }) => ({
+    traces: [
+      {
+        type: "bar",
+        x: places,
+        y: values,
+        marker: { color: places.map((place) => (place <= rank ? accent : quiet)), opacity: places.map((place) => (place <= rank ? 1 : 0.4)) },
+        hoverinfo: "text",
+        hovertext: places.map((place) => `${place}: ${values[place - 1].toPrecision(3)}; up to here ${energyWords(energy[place - 1] ?? 1)}`),
+      },
+    ],
+    layout: {
+      bargap: 0.15,
+      xaxis: { range: [0.4, Math.max(values.length, 8) + 0.6], tickformat: "d", nticks: 8 },
+      yaxis: { rangemode: "tozero", nticks: 4 },
+      shapes: rank < values.length ? [{ type: "line", x0: rank + 0.5, x1: rank + 0.5, y0: 0, y1: 1, yref: "paper", line: { color: accent, width: 1.5, dash: "dot" } }] : [],
+    },
+  });
+  return plot(make, { height: 160, label: `${values.length} singular values, ${rank} are kept, which is ${energyWords(energy[rank - 1] ?? 1)} of the energy.` });
 }
 
 // Each input against each other: cosine, and for TIES the share of opposite signs.

@@ -129,7 +129,16 @@ export class MergePreview {
     const head = h("tr", {}, ...["Rank", "Energy kept", "Loss"].map((text) => h("th", { scope: "col", text })));
     const table = h("table", { class: "easel-merge-table easel-merge-ranks" }, h("thead", {}, head), h("tbody", {}, ...buttons));
     const exact = draft.rule !== "none" && draft.task === "merge" ? h("button", { type: "button", class: "easel-mini", text: "All of it (exact)", onclick: () => draft.set({ rule: "none" }) }) : null;
-    return [part("What a smaller rank keeps", `Over all layers that were looked at, up to rank ${full}. A click takes the rank.`, h("div", { class: "easel-merge-split" }, energyCurve(points, chosen), h("div", { class: "easel-scroll" }, table)), exact)];
+    return [part("What a smaller rank keeps", `Over all layers that were looked at, up to rank ${full}. A click takes the rank.`, h("div", { class: "easel-merge-split" }, energyCurve(points, this.mark(), (rank) => draft.set({ rule: "rank", rank })), h("div", { class: "easel-scroll" }, table)), exact)];
+  }
+
+  // Where the recipe stands on the curve: its rank, or what its rule comes to on average.
+  mark() {
+    const ranks = this.result.spectra.map((one) => one.rank);
+    if (!ranks.length) return null;
+    const rank = draft.rule === "rank" ? Number(draft.rank) : Math.max(1, Math.round(ranks.reduce((sum, each) => sum + each, 0) / ranks.length));
+    if (rank > this.result.spectrum_energy.at(-1)[0]) return null;
+    return { rank, words: draft.rule === "rank" ? `rank ${rank}` : new Set(ranks).size === 1 ? `rank ${rank}, as it comes out` : `about rank ${rank}` };
   }
 
   signs(names) {
@@ -151,7 +160,7 @@ export class MergePreview {
     };
     select.addEventListener("change", draw);
     draw();
-    return h("details", { class: "easel-fold" }, h("summary", { text: "Singular values, layer by layer" }), h("label", { class: "easel-merge-field" }, select), words, plot);
+    return part("Singular values", "Of one layer, the largest first; what the rank cuts away is pale.", h("label", { class: "easel-merge-field" }, select), plot, words);
   }
 }
 

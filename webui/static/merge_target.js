@@ -7,7 +7,7 @@ import { live } from "./live.js";
 import { knownModels, Picker } from "./merge_picker.js";
 
 const RULES = [
-  ["none", "As they come out (exact)"],
+  ["none", "As they come out"],
   ["rank", "A fixed rank"],
   ["energy", "As small as this energy allows"],
   ["ratio", "Drop singular values below a ratio"],
@@ -15,6 +15,7 @@ const RULES = [
 ];
 const RULE_WORDS = {
   none: "Nothing is cut away; the ranks of the inputs add up.",
+  auto: "The ranks of the inputs add up. Nothing is cut away, but for layers where that takes a very large rank: those keep 99.9 %, and the preview says what that loses.",
   rank: "Each layer is cut to this rank: a file of known size. The preview tells what that loses.",
   energy: "Each layer keeps as many ranks as hold this share of its energy (the sum of squared singular values).",
   ratio: "Singular values are kept that are larger than the largest divided by this.",
@@ -68,7 +69,7 @@ export class MergeTarget {
     this.kind.show(draft.kind);
     this.extractKind.show(draft.extractKind);
     this.rule.show(rule);
-    this.words.textContent = RULE_WORDS[rule];
+    this.words.textContent = rule === "none" && draft.kind === "auto" ? RULE_WORDS.auto : RULE_WORDS[rule];
     const extractsLokr = shown === "extract" && draft.extractKind === "lokr";
     const wanted = { rank: reduces && rule === "rank", energy: reduces && rule === "energy", ratio: reduces && rule === "ratio", cumulative: reduces && rule === "cumulative", convRank: reduces && rule === "rank", factor: extractsLokr, smallest: shown === "extract" };
     for (const [name, part] of Object.entries(this.numbers)) {
