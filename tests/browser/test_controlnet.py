@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.browser.conftest import PATIENCE, Studio, Visit
+from tests.support.tiny_controls import write_tiny_union
 from tests.support.tiny_models import write_tiny_controlnet, write_tiny_sdxl
 
 LIST = "#easel-controls-list"
@@ -18,15 +19,16 @@ FORM = "#easel-controls-form"
 
 @pytest.fixture(scope="module")
 def library(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    """Two ControlNets for the tiny model, and one for another family."""
+    """Two ControlNets for the tiny model, and two for another family."""
     folder = studio.data / "models" / "controlnet"
     model = studio.data / "models" / "checkpoints" / "tiny-sd1"
     write_tiny_controlnet(folder / "tiny-canny", model, seed=1)
     write_tiny_controlnet(folder / "tiny-scribble", model, seed=2)
     other = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "tiny-sdxl")
     write_tiny_controlnet(folder / "xl-depth", other, seed=3)
+    write_tiny_union(folder / "xl-union", other, seed=4)
     deadline = time.monotonic() + PATIENCE / 1000
-    wanted = {"tiny-canny", "tiny-scribble", "xl-depth"}
+    wanted = {"tiny-canny", "tiny-scribble", "xl-depth", "xl-union"}
     while not wanted <= {each["id"] for each in studio.get("/api/v1/controlnets")["controlnets"]}:
         assert time.monotonic() < deadline, "the ControlNets were not found"
         studio.get("/api/v1/models?refresh=true")
@@ -208,3 +210,22 @@ def test_the_tab_fits_a_phone_and_every_field_has_a_name(desk: Visit) -> None:
     )
     assert nameless == []
     desk.show("c6-phone")
+
+
+def test_a_union_controlnet_is_told_what_the_hint_shows(desk: Visit) -> None:
+    """The tiny model is no SDXL, so that it does not fit; what it is told is seen all the same."""
+    page = desk.page
+    unit = add(desk)
+    unit.get_by_label("ControlNet", exact=True).select_option("xl-union")
+    shows = unit.get_by_label("The hint shows", exact=True)
+    shows.wait_for()
+    desk.until(lambda: (spec(desk)[0]["hint_type"], spec(desk)[0]["preprocessor"]) == ("canny", "canny"))
+    shows.select_option("scribble")
+    desk.until(lambda: (spec(desk)[0]["hint_type"], spec(desk)[0]["preprocessor"]) == ("scribble", "scribble_edges"))
+    unit.get_by_label("Preprocessor", exact=True).select_option("lineart_standard")
+    desk.until(lambda: spec(desk)[0]["hint_type"] == "lineart")
+    desk.show("c7-union")
+    unit.get_by_label("ControlNet", exact=True).select_option("tiny-canny")
+    shows.wait_for(state="hidden")
+    assert spec(desk)[0]["hint_type"] == ""
+    assert page.locator(f"{LIST} .easel-unit").count() == 1

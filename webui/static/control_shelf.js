@@ -79,7 +79,9 @@ class ControlShelf extends EventTarget {
   usable(view, hintType = "") {
     const wanted = hintType ? null : this.preprocessor(view.preprocessor);
     if (wanted && !wanted.problem) return wanted.id;
-    const other = this.preprocessors.find((each) => !each.problem && each.types.includes(hintType || view.type));
+    const type = hintType || view.type;
+    const suits = this.preprocessors.filter((each) => !each.problem && each.types.includes(type));
+    const other = suits.find((each) => each.types[0] === type) ?? suits[0];
     return other?.id ?? wanted?.id ?? "none";
   }
 }
