@@ -17,6 +17,7 @@ from engine.jobs.control_storage import resting_format
 from engine.jobs.controls import ControlKey
 from engine.library.library import Library
 from engine.loading.controlnet import _SHARED
+from engine.loading.torchvision_guard import guard_torchvision
 from engine.memory.activations import dtype_bytes, unet_shape
 from engine.memory.desk import MemoryDesk
 from engine.memory.levels import FROM_FILE, MemoryOptimizationConfig, OptimizationLevel
@@ -37,6 +38,7 @@ SIDE, ROWS = 64, 2
 
 def test_several_units_of_full_size_hold_the_activations_of_one() -> None:
     """SD 1.5's ControlNet on the meta device: a second and a third one add nothing but what they add up."""
+    guard_torchvision()
     config = family("sd1").config("unet")
     shared = {
         name: value for name, value in config.items() if name in diffusers.ControlNetModel.__init__.__code__.co_varnames
