@@ -110,10 +110,12 @@ export class MergePreview {
   }
 
   choices() {
+    // An exact way is one without a rank; a click that leaves the rank would do nothing.
+    const take = (kind) => draft.set({ kind, ...(kind !== "auto" && draft.task === "merge" && !draft.reduces ? { rule: "none" } : {}) });
     const rows = this.result.choices.map((one) => {
-      const pick = h("input", { type: "radio", name: "easel-merge-choice", "aria-label": `Take: ${one.title}`, onchange: () => draft.set({ kind: one.kind }) });
+      const pick = h("input", { type: "radio", name: "easel-merge-choice", "aria-label": `Take: ${one.title}`, onchange: () => take(one.kind) });
       pick.checked = one.chosen;
-      return h("tr", { "data-chosen": String(one.chosen), onclick: () => !one.chosen && draft.set({ kind: one.kind }) }, h("td", {}, pick), h("th", { scope: "row", text: one.title }), h("td", { text: bytes(one.size_bytes) }), h("td", { text: loss(one.error) }), h("td", { text: energyWords(Math.max(0, 1 - one.error ** 2)) }));
+      return h("tr", { "data-chosen": String(one.chosen), onclick: () => !one.chosen && take(one.kind) }, h("td", {}, pick), h("th", { scope: "row", text: one.title }), h("td", { text: bytes(one.size_bytes) }), h("td", { text: loss(one.error) }), h("td", { text: energyWords(Math.max(0, 1 - one.error ** 2)) }));
     });
     const head = h("tr", {}, h("th"), ...["Way", "Size", "Loss", "Energy kept"].map((text) => h("th", { scope: "col", text })));
     return h("div", { class: "easel-scroll" }, h("table", { class: "easel-merge-table" }, h("thead", {}, head), h("tbody", {}, ...rows)));
