@@ -1,15 +1,17 @@
 """Correcting the forecast by peaks that were measured on this machine. Pure; the store keeps the numbers.
 
-The same setting again: the largest of its last measured peaks. Another size or batch: a line through the peaks of other
-settings of the same model, level and device, over the activations that were predicted for them; activations grow with
-size and batch exactly, so a line is the right curve. The answer leans to the high side: an underestimate costs a job,
-an overestimate some speed.
+The same setting again: the median of its last measured peaks, a little up (RAM's peak is looked at 20 times a second
+and depends on what the allocator kept; one odd run must not count for ever). Another size or batch: a line through the
+peaks of other settings of the same model, level and device, over the activations that were predicted for them;
+activations grow with size and batch exactly, so a line is the right curve. The answer leans to the high side: an
+underestimate costs a job, an overestimate some speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 from engine.memory.plan import LevelForecast, Work
 
@@ -71,7 +73,7 @@ def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]
     """
     same = [each.peak for each in peaks if each.same(work)][:_LATEST]
     if same:
-        return replace(forecast, peak=int(max(same)), measured=True)
+        return replace(forecast, peak=int(median(same) * _HEADROOM), measured=True)
     line = _line(peaks)
     if line is None:
         return forecast

@@ -53,7 +53,8 @@ def test_a_killed_web_process_takes_the_engine_along_and_loses_nothing(tmp_path:
 def test_a_second_studio_on_the_same_folder_is_refused_with_a_sentence(tmp_path: Path) -> None:
     config = make_data(tmp_path)
     with studio(tmp_path, config) as house:
-        house.wait_for(web="ok")
+        # The port answers a moment before the folder is locked.
+        house.wait_for(web="ok", engine="ready")
         with studio(tmp_path, config) as second:
             said = second.refused()
         assert "already" in said or "in use" in said

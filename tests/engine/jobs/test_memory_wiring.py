@@ -18,6 +18,8 @@ from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_models import write_tiny_sd1
 
 MIB = 1024**2
+# What the allocator keeps or not, from run to run: much beside the starter's 0.2 GiB, nothing beside a model of 4.
+HEAP = 24 * MIB
 
 
 def test_after_three_runs_the_forecast_is_what_a_run_takes(tmp_path: Path) -> None:
@@ -39,8 +41,8 @@ def test_after_three_runs_the_forecast_is_what_a_run_takes(tmp_path: Path) -> No
         studio.make(spec)
         studio.idle()
     assert len(peaks) == 4, "the first job of a process imports libraries and is no measure"
-    assert peaks[-1] <= 1.05 * forecast.peak
-    assert forecast.peak <= 1.10 * peaks[-1]
+    assert peaks[-1] <= 1.05 * forecast.peak + HEAP
+    assert forecast.peak <= 1.10 * peaks[-1] + HEAP
 
 
 class _Forgetful(dict):
