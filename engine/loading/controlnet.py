@@ -41,7 +41,7 @@ def load_controlnet(
     device: torch.device | str = "cpu",
     pooled: bool = False,
 ) -> torch.nn.Module:
-    """diffusers' ControlNetModel (ControlNetUnionModel) with the weights of a file or folder, in eval mode, no gradients.
+    """diffusers' ControlNetModel (ControlNetUnionModel) with the weights of a file or folder; eval mode, no gradients.
 
     Args:
         unet_config: of the UNet that it is for: files without a config of their own have its shape.

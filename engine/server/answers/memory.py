@@ -31,9 +31,7 @@ MEASURE = "measure"
 class MemoryAnswers:
     """Reads copies; what changes the pool is done by the worker's thread. Measurements are jobs of kind "measure"."""
 
-    def __init__(
-        self, desk: MemoryDesk, queue: JobQueue, store: Store, library: Library, admission: Admission
-    ) -> None:
+    def __init__(self, desk: MemoryDesk, queue: JobQueue, store: Store, library: Library, admission: Admission) -> None:
         self._desk, self._queue, self._store = desk, queue, store
         self._library, self._admission = library, admission
 

@@ -92,7 +92,8 @@ def test_two_unions_with_windows(sdxl_pipe, sdxl, unions, spec):
         sdxl, wanted, unit(unions[0], 1, 1, 0.7, start=0.0, end=0.6), unit(unions[1], 3, 2, 0.5, start=0.3, end=1.0)
     )
     reference = theirs(
-        sdxl_pipe, wanted, diffusers.models.controlnets.MultiControlNetUnionModel(unions), control_image=[picture(1), picture(2)],
+        sdxl_pipe, wanted, diffusers.models.controlnets.MultiControlNetUnionModel(unions),
+        control_image=[picture(1), picture(2)],
         control_mode=[1, 3], controlnet_conditioning_scale=[0.7, 0.5], control_guidance_start=[0.0, 0.3],
         control_guidance_end=[0.6, 1.0],
     )  # fmt: skip
