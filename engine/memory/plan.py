@@ -251,7 +251,9 @@ class Planner:
         if not self._only_present(config):
             return sum(text) + denoiser + size("vae")
         if config.enable_sequential_offload:
-            return int(_GROUPS_IN_FLIGHT * model.largest_layer * size("unet"))
+            # Leaves of the model's parts travel; ControlNets stay where they compute.
+            stays = work.control_bytes if stage == "denoise" else 0
+            return stays + int(_GROUPS_IN_FLIGHT * model.largest_layer * size("unet"))
         if stage == "encode":
             # Moved to the GPU one after another; staged loading in RAM holds all of a stage.
             return sum(text) if config.staged_loading else max(text, default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.families.families import family
@@ -136,6 +138,16 @@ def test_measured_times_change_the_order() -> None:
     factors = {BALANCED: 1.02, NONE: 1.0, AGGRESSIVE: 1.6, ULTRA: 1.05}
     plan = Planner(card(5), dtype="bfloat16", time_factors=factors).plan(SDXL, PORTRAIT)
     assert plan.chosen.level is ULTRA, "dominated levels are passed over"
+
+
+def test_controlnets_count_while_leaves_travel() -> None:
+    planner, ultra = Planner(card(4), dtype="float16"), MemoryOptimizationConfig.from_level(ULTRA)
+    sequential = replace(ultra, enable_sequential_offload=True)
+    alone, guided = (
+        next(stage for stage in planner.forecast(SD1, work, sequential).stages if stage.stage == "denoise").weights
+        for work in (Work(512, 512), Work(512, 512, control_bytes=GIB, controls=1))
+    )
+    assert guided - alone == GIB
 
 
 # --- correction ----------------------------------------------------------------------------------------------------
