@@ -16,6 +16,10 @@ from engine.protocol.frozen import Frozen
 
 Reply = TypeVar("Reply", bound=Frozen)
 
+# A client lets an idle connection to the engine process go after this. The engine keeps it longer, so that no call finds
+# a line that was closed in the same instant.
+IDLE_SECONDS = 5.0
+
 
 class EngineClient(Protocol):
     """What a user of an engine may do."""

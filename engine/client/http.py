@@ -8,6 +8,7 @@ from typing import TypeVar
 import httpx
 from httpx_sse import SSEError, aconnect_sse
 
+from engine.client.base import IDLE_SECONDS
 from engine.errors import EngineLostError, from_wire
 from engine.protocol.commands import Command
 from engine.protocol.events import EVENT, Event
@@ -34,7 +35,7 @@ class HttpEngineClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=CALL_TIMEOUT,
             trust_env=False,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=IDLE_SECONDS),
         )
 
     async def call(self, command: Command[Reply]) -> Reply:

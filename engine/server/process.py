@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from engine import platform
+from engine.client.base import IDLE_SECONDS
 from engine.errors import StudioError
 from engine.server.routes import create_app
 from engine.server.runtime import Runtime
@@ -70,6 +71,7 @@ async def _serve(listener: socket.socket, token: str, runtime: Runtime, stop: th
             log_level="warning",
             access_log=False,
             lifespan="off",
+            timeout_keep_alive=int(12 * IDLE_SECONDS),
             timeout_graceful_shutdown=2,
         )
     )

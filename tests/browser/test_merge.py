@@ -220,6 +220,7 @@ def test_each_task_asks_for_what_it_needs(desk: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone_width(chromium: Any, studio: Studio, scheme: str) -> None:
+    studio.forget_form()
     phone = Visit(
         chromium, studio, viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True, has_touch=True
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
-from engine.client.base import EngineClient
+from engine.client.base import IDLE_SECONDS, EngineClient
 from engine.client.http import HttpEngineClient
 from engine.errors import EngineLostError
 from engine.protocol.commands import GetJob, GetMetrics, GetStatus, SearchHistory, SubmitJob
@@ -154,5 +155,25 @@ def test_without_the_token_there_is_no_answer(tmp_path: Path) -> None:
                 await stranger.call(GetStatus())
             assert caught.value.code == "engine_token_wrong"
             await stranger.close()
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+def test_the_engine_keeps_an_idle_connection_longer_than_its_client(tmp_path: Path) -> None:
+    """Were both to let go after the same 5 s, a call in that instant would find the line closed and fail."""
+    config = make_data(tmp_path)
+
+    async def story() -> None:
+        limits = httpx.Limits(keepalive_expiry=None)
+        async with (
+            running_engine(tmp_path, config) as (process, _),
+            httpx.AsyncClient(base_url=process.url, limits=limits, trust_env=False) as http,
+        ):
+            ports = []
+            for pause in (0.0, IDLE_SECONDS + 1.5):
+                await asyncio.sleep(pause)
+                answer = await http.get("/heartbeat")
+                ports.append(answer.extensions["network_stream"].get_extra_info("client_addr")[1])
+            assert ports[0] == ports[1]
 
     asyncio.run(asyncio.wait_for(story(), 120))
