@@ -16,8 +16,8 @@ from engine.protocol.frozen import Frozen
 
 Reply = TypeVar("Reply", bound=Frozen)
 
-# A client lets an idle connection to the engine process go after this. The engine keeps it longer, so that no call finds
-# a line that was closed in the same instant.
+# A client lets an idle connection to the engine process go after this. The engine keeps it longer, so that no call
+# finds a line that was closed in the same instant.
 IDLE_SECONDS = 5.0
 
 
