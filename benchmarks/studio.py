@@ -56,6 +56,16 @@ class Studio:
         answer.raise_for_status()
         return dict(answer.json())
 
+    def paint(self, **spec: Any) -> dict[str, Any]:
+        """One job from its submit to its end, looked at every 10 ms. Raises RuntimeError where it fails."""
+        job = self.http.post("/api/v1/jobs", json=spec).raise_for_status().json()
+        while job["status"] in ("queued", "running"):
+            time.sleep(0.01)
+            job = self.http.get(f"/api/v1/jobs/{job['id']}").raise_for_status().json()
+        if job["status"] != "done":
+            raise RuntimeError(f"the job ended as {job['status']}: {job['error']}")
+        return dict(job)
+
     def close(self) -> None:
         """Stop it as a person would."""
         self.http.close()

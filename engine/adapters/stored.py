@@ -123,7 +123,8 @@ def _pack(name: str, tensor: Tensor, wanted: StorageFormat) -> Packed:
     if not tensor.is_floating_point() or tensor.element_size() == 1:
         return Packed(tensor)
     if wanted == "int8" and tensor.dim() > 1 and tensor.numel() >= _SMALLEST and name not in _WHOLE_ROTATIONS:
-        return _in_8_bits(tensor)
+        # What is no number stays one, so that the picture that it spoils is refused.
+        return _in_8_bits(tensor) if bool(torch.isfinite(tensor).all()) else Packed(tensor)
     if tensor.element_size() == 2:
         return Packed(tensor)
     small = tensor.to(torch.bfloat16 if wanted == "bfloat16" else torch.float16)

@@ -54,10 +54,10 @@ class _Run:
 class MeasureErrand:
     """The job's spec says the model and the size. What is found goes to the desk's experience; no picture is kept.
 
-    Other jobs come in between two pictures; a picture itself is measured alone: it waits until nothing is in progress.
+    Other jobs come in between two levels; a level itself is measured alone: it waits until nothing is in progress.
 
     Args:
-        device: where models compute, "cuda", "mps" or "cpu".
+        device: where models compute, "cuda", "mps" or "cpu". stopping: whether the engine is about to end.
     """
 
     kind = "measure"
@@ -74,12 +74,13 @@ class MeasureErrand:
         pulse: Pulse,
         *,
         device: str,
+        stopping: Callable[[], bool],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store, self._desk, self._bench = store, desk, bench
         self._library, self._queue = library, queue
         self._pictures, self._meter, self._pulse = pictures, meter, pulse
-        self._device, self._clock = device, clock
+        self._device, self._stopping, self._clock = device, stopping, clock
 
     def run(self, running: Running) -> Iterator[ErrandStep]:
         """See `Errand`. Where a level runs out of memory, that is its result, and the next one is measured."""
@@ -131,7 +132,13 @@ class MeasureErrand:
     ) -> LevelResult | None:
         """Pictures of so many steps under a level, loading it anew; None where it was stopped or ran out of memory."""
         work = self._desk.adviser.work_of(spec, entry)
-        forecast = self._desk.plan(entry, work, level=level).chosen
+        plan = self._desk.plan(entry, work, level=level)
+        forecast = plan.chosen
+        if self._device == "cpu" and not plan.fits:
+            # On a GPU too much is an error that one can catch; here the system would end the engine.
+            if len(steps) > 1:
+                self._not_measured(running, entry, level, "this machine has not enough memory for it.")
+            return None
         try:
             runs = self._runs(running, entry, spec, forecast, steps)
         except Stopped:
@@ -140,8 +147,7 @@ class MeasureErrand:
             told = as_studio_error(error)
             if not isinstance(told, OutOfMemoryError):
                 raise
-            message = f"{entry.view.title} does not fit under the level {level.value}: {told.message}"
-            self._queue.notice(running.job_id, Notice(code="level_not_measured", message=message))
+            self._not_measured(running, entry, level, told.message)
             return None
         finally:
             self._bench.release_all()
@@ -153,6 +159,10 @@ class MeasureErrand:
         self._desk.record_peak(entry.view.id, forecast, work, peak)
         return LevelResult(level, runs[-2].seconds + (USUAL - FEW) * step, step, peak, runs[0].seconds)
 
+    def _not_measured(self, running: Running, entry: ModelEntry, level: OptimizationLevel, why: str) -> None:
+        message = f"{entry.view.title} does not fit under the level {level.value}: {why}"
+        self._queue.notice(running.job_id, Notice(code="level_not_measured", message=message))
+
     def _runs(
         self, running: Running, entry: ModelEntry, spec: GenerationSpec, forecast: LevelForecast, steps: tuple[int, ...]
     ) -> list[_Run]:
@@ -160,8 +170,9 @@ class MeasureErrand:
         self._bench.close()
         self._bench.release_all()
         self._bench.clean_up()
-        start = self._held()
         config = forecast.config
+        # Pinned parts of it stay where they are: they are of its peak all the same.
+        start = self._held() - self._bench.pooled_bytes_of(entry, config)
         interval = 0.0 if self._device == "cuda" else _LOOK_SECONDS
         bundle: ModelBundle | None = None
         try:
@@ -183,7 +194,7 @@ class MeasureErrand:
 
         def asked() -> bool:
             self._pulse.beat()
-            return self._queue.is_canceled(running.job_id, running.index)
+            return self._stopping() or self._queue.is_canceled(running.job_id, running.index)
 
         bundle.enter(GenerationStep.ENCODE_PROMPT)
         context = begin(bundle, spec, 0, context_id=running.image_id)

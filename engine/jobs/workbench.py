@@ -80,6 +80,12 @@ class Workbench:
         """What of it is in use."""
         return sum(entry.nbytes for entry in self._pool.entries() if entry.leases)
 
+    def pooled_bytes_of(self, entry: ModelEntry, config: MemoryOptimizationConfig) -> int:
+        """What the pool holds of a model's own parts, as `config` wants them."""
+        parts = self._lending(entry, None, config)
+        keys = {parts.key(part) for part in entry.family.parts}
+        return sum(held.nbytes for held in self._pool.entries() if held.key in keys)
+
     def open(self, spec: GenerationSpec, config: MemoryOptimizationConfig | None = None) -> None:
         """Lease the model that `spec` needs, and let go of the one before. Raises ModelFileError, OutOfMemoryError."""
         self.close()

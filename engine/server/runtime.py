@@ -129,6 +129,11 @@ class Runtime:
         self._preview_hint: Callable[[PreviewHint], HintView] | None = None
         self._stopping = threading.Event()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether this engine is about to end."""
+        return self._stopping.is_set()
+
     def start(self) -> None:
         """Begin to work: the queue is taken up, and a thread imports torch and becomes the worker."""
         self.queue.load()

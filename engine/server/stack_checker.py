@@ -59,7 +59,10 @@ class StackChecker:
             conflicts = self._conflicts(fitting, model, targets, told)
         impacts = self._impacts(reports, model, targets, told) if command.impact else ()
         titles = {report.id: report.title for report in reports}
-        weights = {report.id: row.unet_weight for row, report in zip(command.adapters, reports, strict=True)}
+        weights = {
+            report.id: max(row.unet_weight, row.text_weight or 0.0, key=abs)
+            for row, report in zip(command.adapters, reports, strict=True)
+        }
         said = (*dict.fromkeys(told), *advice(conflicts, titles, weights))
         return StackReport(reports=reports, conflicts=conflicts, advice=said, impacts=impacts)
 

@@ -176,6 +176,7 @@ class Workshop:
             meter,
             runtime.pulse,
             device=self._device,
+            stopping=lambda: runtime.stopping,
         )
 
     def _picture_path(self, image_id: str, owner: str) -> Path:

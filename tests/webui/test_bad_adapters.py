@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,17 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def folder(studio: RunningStudio) -> Path:
+def folder(studio: RunningStudio) -> Iterator[Path]:
+    """A folder of files for this module; other modules use the same studio after it."""
     found = studio.settings.models_dir / "loras" / "bad"
     found.mkdir(parents=True)
     for name, (write, _) in BAD.items():
         write(found / f"bad-{name}.safetensors")
     write_lora(found / "good.safetensors", seed=1)
     refresh(studio)
-    return found
+    yield found
+    shutil.rmtree(found)
+    refresh(studio)
 
 
 def refresh(studio: RunningStudio) -> None:

@@ -28,7 +28,9 @@ export class UnitKind {
     const { row } = this;
     const view = kind === "reference" ? null : controls.fitting(null, kind)[0];
     const weight = view?.weight ?? controls.type(kind)?.weight ?? 1;
-    const plain = { kind, model: "", preprocessor: "none", hint_type: "", parameters: {}, mode: "balanced", weight, type: null };
+    // A drawing keeps the preprocessor that its pad chose.
+    const hint = row.drawn ? {} : { preprocessor: "none", parameters: {} };
+    const plain = { kind, model: "", ...hint, hint_type: "", mode: "balanced", weight, type: null };
     units.set(row.key, view ? { ...plain, ...controls.start(view, row) } : plain);
   }
 

@@ -8,6 +8,9 @@ const WAIT = 350;
 const kept = () => document.documentElement.dataset.easelForm === "attached";
 
 let waiting = false;
+// What stands in the form before anybody did anything is the studio's own: a model that is away for once, say.
+let touched = false;
+for (const kind of ["pointerdown", "keydown", "input", "drop", "paste"]) addEventListener(kind, () => (touched = true), { capture: true, passive: true });
 const later = settled(keep, WAIT);
 
 function keep() {
@@ -19,7 +22,7 @@ function keep() {
 
 // Only the page that is looked at writes: one in the background has older values.
 export function keepForm() {
-  if (!kept() || document.hidden) return;
+  if (!touched || !kept() || document.hidden) return;
   waiting = true;
   later();
 }

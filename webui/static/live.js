@@ -170,6 +170,6 @@ function merge(known, fresh) {
 }
 
 export const live = new Live();
-// Whether a job makes pictures; merges stand in the queue as well.
-export const paints = (job) => !["merge", "comparison"].includes(job.kind);
+// Whether a job makes pictures to keep; merges and measurements stand in the queue as well.
+export const paints = (job) => !["merge", "comparison", "measure"].includes(job.kind);
 export const finished = (job) => FINISHED.includes(job.status);

@@ -10,7 +10,7 @@ export class Measured {
   constructor() {
     this.choice = h("select", { "aria-label": "Model to measure" });
     this.start = tool("gauge", "Measure my machine", () => this.ask(), { wide: true });
-    this.start.title = "Paints a few short pictures under each level and keeps none of them; other jobs come in between";
+    this.start.title = "Paints a few short pictures under each level and keeps none of them; other jobs come in between two levels";
     this.cancel = h("button", { type: "button", class: "easel-mini", text: "Cancel", onclick: () => memory.measure({ cancel: true }, "The measurement ends.") });
     this.bar = h("progress", { max: 1, "aria-label": "Measured so far" });
     this.left = h("span", { class: "easel-quiet", role: "status" });

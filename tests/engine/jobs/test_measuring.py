@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConflictError, SpecError
+from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel
 from engine.protocol.commands import GetJob, SearchHistory
 from engine.protocol.jobs import FINISHED
 from engine.protocol.memory import MemoryView
-from engine.protocol.memory_commands import GetMemory, MeasureLevels
+from engine.protocol.memory_commands import GetMemory, MeasureLevels, PinModel
 from tests.engine.jobs.conftest import Studio, studio_on
 from tests.engine.jobs.test_levels import SPEC
 from tests.engine.jobs.test_out_of_memory import failing
@@ -49,6 +50,17 @@ def test_it_keeps_no_pictures_and_leaves_the_machine_as_it_was(studio: Studio) -
     assert len(studio.call(SearchHistory()).images) == pictures
     assert studio.make(SPEC).status == "done"
     assert studio.memory().level == "auto"
+
+
+def test_pinned_parts_count_for_the_model_that_is_measured(tmp_path: Path) -> None:
+    """They stay in the pool when it is emptied, so nothing would show that the model takes them."""
+    with studio_on(make_settings(tmp_path)) as studio:
+        studio.call(PinModel(model=TINY))
+        studio.idle()
+        studio.bench.release_all()
+        entry = studio.client._runtime.library.find_model(TINY)
+        config = MemoryOptimizationConfig.from_level(OptimizationLevel.NONE)
+        assert studio.bench.pooled_bytes_of(entry, config) == studio.pool.used_bytes > 0
 
 
 def test_pictures_come_in_between(studio: Studio) -> None:
