@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.errors import ConflictError, StudioError
 from engine.jobs.admission import Admission
 from engine.jobs.queue import JobQueue
@@ -113,29 +115,25 @@ class MemoryAnswers:
         records = self._store.jobs.of_kind(MEASURE, owner, 1)
         attention = self._desk.experience.attention()
         kernels = tuple(AttentionView(kernel=name, seconds=took) for name, took in attention.items())
+        found = MeasuredView(attention=kernels, **(self._told(records[0]) if records else {}))
         try:
             entry = self._library.find_model(records[0].spec.model if records else self._usual())
         except StudioError:
-            return MeasuredView(attention=kernels)
-        found = MeasuredView(
-            model=entry.view.id,
-            title=entry.view.title,
-            levels=measured_levels(self._desk.experience.levels(entry.view.id)),
-            attention=kernels,
-        )
-        if not records:
+            # The model left meanwhile: a measurement under way can be canceled all the same.
             return found
-        record = records[0]
+        levels = measured_levels(self._desk.experience.levels(entry.view.id))
+        return found.model_copy(update={"model": entry.view.id, "title": entry.view.title, "levels": levels})
+
+    def _told(self, record: JobRecord) -> dict[str, Any]:
+        """What the view says of the measurement itself."""
         told = self._queue.view(record).progress
         going = record.status not in FINISHED
-        return found.model_copy(
-            update={
-                "width": record.spec.width or 0,
-                "height": record.spec.height or 0,
-                "job_id": record.id if going else "",
-                "fraction": told.fraction if going else 0.0,
-                "seconds_left": told.eta_seconds if going else None,
-                "error": record.error.message if record.error is not None else "",
-                "notes": tuple(notice.message for notice in record.notices),
-            }
-        )
+        return {
+            "width": record.spec.width or 0,
+            "height": record.spec.height or 0,
+            "job_id": record.id if going else "",
+            "fraction": told.fraction if going else 0.0,
+            "seconds_left": told.eta_seconds if going else None,
+            "error": record.error.message if record.error is not None else "",
+            "notes": tuple(notice.message for notice in record.notices),
+        }
