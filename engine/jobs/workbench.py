@@ -13,6 +13,7 @@ import torch
 from engine.errors import StudioError
 from engine.jobs.adapters import AdapterKey, AdapterShop, LentStack
 from engine.jobs.controls import ControlKey, ControlShop, LentControls
+from engine.jobs.unit_kinds import UnitPartKey
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.library.library import Library
 from engine.memory.cache import ByteCache
@@ -207,7 +208,7 @@ class Workbench:
         )
 
     def _evict_lent(self) -> None:
-        """What was read for one picture and is not in use any more: ControlNets, adapters."""
+        """What was read for one picture and is not in use any more: ControlNets, what looks at pictures, adapters."""
         for entry in self._pool.entries():
-            if isinstance(entry.key, AdapterKey | ControlKey) and not entry.pinned:
+            if isinstance(entry.key, AdapterKey | ControlKey | UnitPartKey) and not entry.pinned:
                 self._pool.evict(entry.key)

@@ -71,6 +71,9 @@ def control_problem(tensors: Tensors, file_name: str) -> str:
         return f"{file_name} is a union ControlNet of a variant that Easel does not know; take xinsir's or a plain one."
     if "task_embedding" in tensors and not tensors["task_embedding"].shape:
         return f"{file_name} is a union ControlNet as a pickle; take the .safetensors file of it."
+    shapes = [tensors[name].shape for name in UNION_PARTS if name in tensors]
+    if any(len(shape) != 2 or 0 in shape for shape in shapes):
+        return f"{file_name} is a damaged union ControlNet; fetch it again."
     if any(name.startswith(("transformer_blocks.", "single_transformer_blocks.", "joint_blocks.")) for name in tensors):
         return f"{file_name} is a ControlNet for Flux or SD 3; Easel draws with SD 1.x, 2.x and SDXL."
     return ""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import ModelFileError
 from engine.families.families import CONFIGS
-from engine.library.control_files import control_facts
+from engine.library.control_files import UNION_PARTS, control_facts
 from engine.library.control_types import type_of_name
 from engine.library.controlnets import misfit
 from engine.library.entries import ModelEntry
@@ -157,6 +157,13 @@ def test_variants_that_cannot_be_run_say_so_at_the_scan(names: list[str], word: 
     identity = identify(control(names), {}, "file.safetensors")
     assert word in identity.problem
     assert identity.problem.endswith(".")
+
+
+@pytest.mark.parametrize("shape", [(8,), (0, 320), (2, 4, 4)])
+def test_a_union_of_impossible_shapes_is_damaged(shape: tuple[int, ...]) -> None:
+    names = ["controlnet_cond_embedding.conv_in.weight", *UNION_PARTS]
+    problem = identify(control(names, task_embedding=shape), {}, "file.safetensors").problem
+    assert problem == "file.safetensors is a damaged union ControlNet; fetch it again."
 
 
 def test_what_is_missing_or_of_another_shape_is_told(made: tuple[Path, Path], tmp_path: Path) -> None:
