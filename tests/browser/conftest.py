@@ -42,6 +42,8 @@ schedule = "automatic"
 """
 # The machine may be busy; nothing here measures time.
 PATIENCE = 120_000
+# Seconds without a change after which a closed page's form has been stored.
+SETTLED = 0.7
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,9 +77,17 @@ class Studio:
         return json.loads(row[0]) if row else {}
 
     def forget_form(self) -> None:
-        """The next visit begins with the model's values, whatever the one before left in the form."""
-        with contextlib.closing(self._database()) as db, db:
-            db.execute("DELETE FROM stored_values WHERE key = 'txt2img.form'")
+        """The next visit begins with the model's values, whatever the one before left in the form.
+
+        A page that was just closed stores its form with its last breath, which may arrive late.
+        """
+        quiet = time.monotonic() + SETTLED
+        while time.monotonic() < quiet:
+            if self.stored_form():
+                quiet = time.monotonic() + SETTLED
+                with contextlib.closing(self._database()) as db, db:
+                    db.execute("DELETE FROM stored_values WHERE key = 'txt2img.form'")
+            time.sleep(0.05)
 
     def _database(self) -> sqlite3.Connection:
         return sqlite3.connect(self.data / "outputs" / ".easel" / "studio.db", timeout=30)
