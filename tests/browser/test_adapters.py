@@ -258,6 +258,7 @@ def test_a_picture_brings_its_stack_back(three: Visit) -> None:
     page.locator("dialog.easel-viewer").get_by_role("button", name="Use its settings").click()
     page.wait_for_function("document.querySelectorAll('#easel-stack-form .easel-adapter').length === 3")
     assert spec(three)["adapters"] == wanted
+    three.until(lambda: len(three.studio.stored_form().get("adapters", [])) == 3)
     page.reload()
     three.attached(page)
     page.wait_for_function("document.querySelectorAll('#easel-stack-form .easel-adapter').length === 3")

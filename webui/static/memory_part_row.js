@@ -8,6 +8,7 @@ let numbers = 0;
 export class PartRow {
   constructor(entry, { keep, release }) {
     this.key = entry.key;
+    this.wished = null;
     this.name = h("strong");
     this.model = h("span", { class: "easel-quiet" });
     this.size = h("span", { class: "easel-part-size" });
@@ -18,7 +19,7 @@ export class PartRow {
     const group = `easel-tier-${++numbers}`;
     this.tiers = new Map();
     const choices = Object.entries(TIERS).map(([tier, [words, title]]) => {
-      const box = h("input", { type: "radio", name: group, value: tier, onchange: () => keep(this.entry, tier) });
+      const box = h("input", { type: "radio", name: group, value: tier, onchange: () => this.choose(tier, keep) });
       this.tiers.set(tier, box);
       return h("label", { title }, box, h("span", { text: words }));
     });
@@ -53,13 +54,29 @@ export class PartRow {
     this.busy.textContent = busy;
     this.busy.title = [entry.leases ? `${entry.leases === 1 ? "One picture uses" : `${entry.leases} pictures use`} it now` : "", entry.queued ? `${entry.queued} in the queue need it` : ""].filter(Boolean).join("; ");
     this.choice.setAttribute("aria-label", `How much ${name} of ${entry.title} is wanted`);
-    for (const [tier, box] of this.tiers) box.checked = tier === entry.tier;
+    this.showTier();
     const label = entry.leases ? "In use: it can be released when the picture is done" : `Release ${name} of ${entry.title}`;
     this.out.title = label;
     this.out.setAttribute("aria-label", label);
     // Not disabled: who clicks is told why it stays.
     this.out.dataset.busy = String(entry.leases > 0);
     this.element.dataset.place = entry.place;
+  }
+
+  // Until the answer is here the choice stands: news of a moment before must not take it back.
+  async choose(tier, keep) {
+    this.wished = tier;
+    try {
+      await keep(this.entry, tier);
+    } finally {
+      if (this.wished === tier) this.wished = null;
+      this.showTier();
+    }
+  }
+
+  showTier() {
+    const shown = this.wished ?? this.entry.tier;
+    for (const [tier, box] of this.tiers) box.checked = tier === shown;
   }
 }
 
