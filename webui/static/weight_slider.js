@@ -11,7 +11,12 @@ export class WeightSlider {
     this.field = h("input", { type: "number", min: least, max: most, step, "aria-label": `${label}, as a number`, class: "easel-weight-number" });
     this.slider.addEventListener("input", () => change(Number(this.slider.value)));
     this.slider.addEventListener("dblclick", () => change(rest()));
+    // What is being typed stays, whatever news redraws the row meanwhile.
+    this.typing = false;
+    this.field.addEventListener("input", () => (this.typing = true));
+    this.field.addEventListener("blur", () => (this.typing = false));
     this.field.addEventListener("change", () => {
+      this.typing = false;
       const typed = Number(this.field.value);
       if (this.field.value !== "" && Number.isFinite(typed)) change(Math.max(least, Math.min(most, typed)));
       this.show(this.value);
@@ -29,7 +34,7 @@ export class WeightSlider {
     const rest = Math.max(this.low, 0);
     this.element.style.setProperty("--from", share(Math.min(rest, shown)));
     this.element.style.setProperty("--to", share(Math.max(rest, shown)));
-    if (document.activeElement !== this.field || Number(this.field.value) !== value) this.field.value = Number(value.toFixed(3));
+    if (!this.typing && (document.activeElement !== this.field || Number(this.field.value) !== value)) this.field.value = Number(value.toFixed(3));
   }
 
   // The values that suit, as a mark under the track.
