@@ -1,4 +1,4 @@
-"""The folder of an extension: its manifest, and how its two halves are imported. Nothing of an extension runs here."""
+"""The folder of an extension: its manifest, how its two halves are imported, and the guard that its code runs under."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StudioError
 
 MANIFEST = "extension.toml"
 DEFAULT_ENTRY = "ui.py"
@@ -95,6 +95,20 @@ def place_of(error: BaseException) -> str:
         return f"{Path(error.filename).name}, line {error.lineno}"
     own = [frame for frame in frames if not any(name in frame.filename for name in _OURS)]
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+
+
+def guard(action: Callable[[], Any]) -> tuple[str, str]:
+    """Run an extension's own code. Returns ("", "") or a sentence and the place in the extension's code.
+
+    This is the extension guard: the one place where any exception of an extension is caught, `sys.exit()` too.
+    """
+    try:
+        action()
+    except StudioError as error:
+        return str(error), place_of(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the extension guard
+        return f"{type(error).__name__}: {error}".rstrip(": ") + ".", place_of(error)
+    return "", ""
 
 
 def invalid_manifest(message: str, hint: str) -> ConfigError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import SpecError
-from engine.extension_guard import guard
+from engine.extension_folder import guard
 from engine.library.added_kinds import AddedKind, added_kinds
 
 _NAME = re.compile(r"[A-Za-z0-9_]+(?:\.(?:weight|bias))?")

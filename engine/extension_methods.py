@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import MergeError, SpecError, StudioError
-from engine.extension_guard import guard
+from engine.extension_folder import guard
 from engine.protocol.merge import MergeRecipe, MethodOptions
 from engine.protocol.merge_reports import MethodView
 

@@ -16,7 +16,7 @@ from PIL import Image
 from engine.control.preprocessors.added import added_preprocessor
 from engine.control.preprocessors.base import Parameter, Preprocessor
 from engine.errors import SpecError
-from engine.extension_guard import guard
+from engine.extension_folder import guard
 from engine.extension_kinds import added_kind
 from engine.extension_methods import AddedMethod, added_method
 from engine.images.added_reader import AddedReader

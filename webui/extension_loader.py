@@ -7,17 +7,16 @@ An extension is a folder `extensions/<id>/` with an `extension.toml` and an entr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from engine.errors import ConfigError, StudioError
+from engine.errors import ConfigError
 from engine.extension_folder import (
     DEFAULT_ENTRY,
     MANIFEST,
     extension_folders,
-    place_of,
+    guard,
     read_manifest,
     register_function,
 )
@@ -69,20 +68,6 @@ def say_broken(card: ExtensionCard) -> None:
     """One line in the terminal, for whoever does not look at the Extensions tab."""
     place = f" ({card.detail})" if card.detail else ""
     log.warning("the extension “%s” is not loaded: %s%s", card.id, " ".join(card.reason.split()), place)
-
-
-def guard(action: Callable[[], Any]) -> tuple[str, str]:
-    """Run an extension's own code. Returns ("", "") or a sentence and the place in the extension's code.
-
-    This is the extension guard: the one place of the web process where any exception is caught, `sys.exit()` too.
-    """
-    try:
-        action()
-    except StudioError as error:
-        return str(error), place_of(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the extension guard
-        return f"{type(error).__name__}: {error}".rstrip(": ") + ".", place_of(error)
-    return "", ""
 
 
 def _load_one(

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import gradio as gr
 from gradio.context import Context
 
-from webui.extension_loader import guard, say_broken
+from engine.extension_folder import guard
+from webui.extension_loader import say_broken
 from webui.host import TabContext
 
 Built = TypeVar("Built")

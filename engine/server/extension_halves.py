@@ -14,8 +14,7 @@ from typing import Any
 
 from engine.control.preprocessors.table import set_added_preprocessors
 from engine.errors import ConfigError
-from engine.extension_folder import Manifest, extension_folders, read_manifest, register_function
-from engine.extension_guard import guard
+from engine.extension_folder import Manifest, extension_folders, guard, read_manifest, register_function
 from engine.host import HOST_API, EngineHost
 from engine.library.added_kinds import set_added_kinds
 from engine.protocol.extensions import EngineHalf, EngineHalves

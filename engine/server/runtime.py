@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.client.data_lock import DataLock
 from engine.control.annotators import AnnotatorFiles
 from engine.errors import EngineLostError, StudioError
-from engine.extension_guard import guard
+from engine.extension_folder import guard
 from engine.images.added_reader import AddedReader
 from engine.images.assets import AssetStore
 from engine.images.disk import remove_leftovers

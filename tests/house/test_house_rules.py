@@ -14,12 +14,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE = ("engine", "webui", "benchmarks", "extensions")
-# The worker's job guard, the extension guard (one in each process), the process entry.
+# The worker's job guard, the extension guard, the process entry.
 BROAD_EXCEPT = {
     "engine/jobs/worker.py",
-    "engine/extension_guard.py",
+    "engine/extension_folder.py",
     "webui/guarded_build.py",
-    "webui/extension_loader.py",
     "engine/__main__.py",
     "engine/server/runtime.py",
 }

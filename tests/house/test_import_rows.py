@@ -37,7 +37,6 @@ ROWS: dict[str, int] = {
     "engine.pipeline": 4,
     "engine.jobs": 5,
     "engine.host": 6,
-    "engine.extension_guard": 6,
     "engine.extension_kinds": 6,
     "engine.extension_methods": 6,
     "engine.server": 6,
