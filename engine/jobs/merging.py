@@ -14,12 +14,18 @@ from engine.adapters.lifecycle import AdapterState, Transition
 from engine.jobs.errands import ErrandStep
 from engine.jobs.running import Running
 from engine.merge.files import RecipeFiles
+from engine.merge.made import made_already
 from engine.merge.methods.base import MergeMethod
 from engine.merge.run import run
 from engine.protocol.merge import AnyRecipe
+from engine.protocol.notices import Notice
 from engine.store.store import Store
 
 RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
+_FOUND = Notice(
+    code="resumed",
+    message="The work was broken off just after the file was made; it is whole, and only its report is lost.",
+)
 
 
 class MergeErrand:
@@ -49,7 +55,14 @@ class MergeErrand:
         recipe = RECIPE.validate_python(payload["recipe"])
         out = Path(payload["file"])
         out.parent.mkdir(parents=True, exist_ok=True)
-        steps = run(recipe, self._files(recipe), out, replace=bool(payload["replace"]), methods=self._methods())
+        files = self._files(recipe)
+        if not payload["replace"] and made_already(recipe, files, out):
+            # No such file was there when the job was accepted, so an earlier try of it gave the file its name.
+            if not payload.get("report"):
+                self._store.jobs.add_notice(running.job_id, _FOUND)
+            self._finish(running, out)
+            return
+        steps = run(recipe, files, out, replace=bool(payload["replace"]), methods=self._methods())
         whole = False
         try:
             for progress in steps:
@@ -67,6 +80,9 @@ class MergeErrand:
             if not whole:
                 self._tell(running, out, "error")
         self._store.jobs.set_payload(running.job_id, payload)
+        self._finish(running, out)
+
+    def _finish(self, running: Running, out: Path) -> None:
         self._store.jobs.set_task(running.job_id, running.index, status="done")
         self._made(out)
         self._tell(running, out, "active")

@@ -88,12 +88,16 @@ def adapter_metadata(
 
 def provenance(recipe: Frozen, sources: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The recipe as JSON, and the hash of each input."""
-    # A picture need not be in the file twice.
-    picture = {"metadata": {"thumbnail"}}
     return {
-        RECIPE_KEY: recipe.model_dump_json(by_alias=True, exclude=picture, exclude_defaults=False),
+        RECIPE_KEY: recipe_text(recipe),
         SOURCES_KEY: json.dumps([{"name": title, "auto_v3": digest} for title, digest in sources], ensure_ascii=False),
     }
+
+
+def recipe_text(recipe: Frozen) -> str:
+    """The recipe as it stands in a file (JSON)."""
+    # A picture need not be in the file twice.
+    return recipe.model_dump_json(by_alias=True, exclude={"metadata": {"thumbnail"}})
 
 
 def with_hash(metadata: Mapping[str, str], auto_v3: str) -> dict[str, str]:
