@@ -14,10 +14,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from engine.errors import ConfigError, EngineLostError
+from engine.errors import ConfigError, EngineLostError, StorageError, StudioError
 from engine.protocol.commands import FileList, ModelList, SamplerList, StyleList, Value
 from engine.protocol.events import Event
+from engine.protocol.jobs import JobView
 from engine.protocol.library import ModelDefaults, ModelView
+from engine.protocol.specs import GenerationSpec
 from engine.sampling.table import sampler_views
 from engine.settings import Settings
 from webui.components.form import FIELDS
@@ -92,6 +94,41 @@ def test_a_form_that_could_not_be_kept_is_told_to_the_page_alone() -> None:
     """It tries again when the engine is back; nobody has to read about it."""
     reply = asyncio.run(form_on(Engine(None)).keep(None, *("" for _ in FIELDS), REQUEST))
     assert reply.messages == ({"kind": "unkept"},)
+
+
+def generate(kept: StudioError | None) -> tuple[dict[str, Any], ...]:
+    """What the page is told of a job that was queued, where remembering the form ends in `kept`."""
+    job = JobView(id="a", owner="me", status="queued", spec=GenerationSpec(prompt="a cat"), created_at=0.0)
+
+    class Queueing(Engine):
+        async def call(self, command: Any) -> Any:
+            if command.name == "submit_job":
+                return job
+            assert command.name == "set_value"
+            if kept is not None:
+                raise kept
+
+    values = ["a cat" if name == "prompt" else None for name in FIELDS]
+    return asyncio.run(form_on(Queueing(None)).generate(*values, REQUEST)).messages
+
+
+def test_a_job_that_is_queued_is_told_as_queued_though_its_form_was_not_kept() -> None:
+    assert [message["kind"] for message in generate(None)] == ["submitted"]
+    lost = EngineLostError("engine_starting", "The engine is starting.", "Wait a moment.")
+    assert [message["kind"] for message in generate(lost)] == ["submitted", "unkept"]
+    submitted, told = generate(StorageError("disk_full", "The disk is full.", "Make room."))
+    assert (submitted["kind"], submitted["job"]["id"]) == ("submitted", "a")
+    assert (told["kind"], told["error"]["code"]) == ("error", "disk_full")
+
+
+@pytest.mark.parametrize(("quiet", "kinds"), [(False, ["spec", "error"]), (True, ["spec"])])
+def test_a_form_that_cannot_be_read_is_answered_all_the_same(quiet: bool, kinds: list[str]) -> None:
+    """A dialog waits for the answer with its button off."""
+    values = ["twelve" if name == "seed" else None for name in FIELDS]
+    asked = {"ask": 3, "quiet": quiet}
+    messages = asyncio.run(form_on(Engine(None)).tell_spec(asked, *values, REQUEST)).messages
+    assert [message["kind"] for message in messages] == kinds
+    assert messages[0] == {"kind": "spec", "ask": 3, "spec": None}
 
 
 def test_without_any_model_the_page_is_told_where_models_go() -> None:

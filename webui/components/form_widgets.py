@@ -39,8 +39,7 @@ class FormWidgets:
         self._panels = panels
         self.inputs = [fields[name] for name in forms.FIELDS]
         self.inputs += [widget for panel in panels.values() for widget in panel.values()]
-        self.lines = {"tokens": tokens, "advice": advice, "about": about, "infotext": infotext}
-        self.outputs = [*self.inputs, *self.lines.values()]
+        self.outputs = [*self.inputs, tokens, advice, about, infotext]
 
     def form(self, values: Sequence[Any]) -> dict[str, Any]:
         """Form values by name."""

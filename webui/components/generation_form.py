@@ -108,45 +108,49 @@ class GenerationForm:
         return self._widgets.fill(chosen, None, samplers, {})
 
     async def generate(self, *rest: Any) -> Reply:
-        """Queue what the form asks for, and remember the form."""
+        """Queue what the form asks for, and remember the form: what is wrong with that is told beside the job."""
         values, request = rest[:-1], rest[-1]
         spec = forms.spec_from_form(self._widgets.form(values), self._widgets.ext(values))
         command = SubmitJob(owner=self._context.owner(request), spec=spec, request_id=uuid.uuid4().hex)
         job = await self._context.client.call(command)
-        await self.keep(None, *rest)
-        return Reply(messages=({"kind": "submitted", "job": job.model_dump(mode="json", by_alias=True)},))
+        submitted = {"kind": "submitted", "job": job.model_dump(mode="json", by_alias=True)}
+        try:
+            kept = await self.keep(None, *rest)
+        except StudioError as error:
+            # The job is in the queue: this is no refusal.
+            return Reply(messages=(submitted, _told(error)))
+        return Reply(messages=(submitted, *kept.messages))
 
     async def tell_spec(self, data: Any, *rest: Any) -> Reply:
         """Tell the page script the spec that the form makes; it answers the question numbered `data["ask"]`.
 
-        A field that cannot be read raises; where `data["quiet"]` says that nobody asked, the answer is null instead.
+        Where a field cannot be read the answer is null, and the person is told why unless `data["quiet"]` says that
+        nobody asked.
         """
         values, asked = rest[:-1], data or {}
-        message: dict[str, Any] = {"kind": "spec", "ask": asked.get("ask"), "spec": None}
+        answer = {"kind": "spec", "ask": asked.get("ask"), "spec": None}
         try:
             spec = forms.spec_from_form(self._widgets.form(values), self._widgets.ext(values))
-        except SpecError:
-            if not asked.get("quiet"):
-                raise
-        else:
-            message["spec"] = spec.model_dump(mode="json", by_alias=True)
-        return Reply(messages=(message,))
+        except SpecError as error:
+            return Reply(messages=(answer,) if asked.get("quiet") else (answer, _told(error)))
+        return Reply(messages=({**answer, "spec": spec.model_dump(mode="json", by_alias=True)},))
 
     async def remedy(self, data: Any, *rest: Any) -> Reply:
         """After a failure: fewer steps, or the model's defaults; the page then generates again. "take" only sets values
         (`data["values"]`, fields of ModelDefaults), as an adapter for few steps wants them."""
         values, request = rest[:-1], rest[-1]
+        wish = data or {}
         form = self._widgets.form(values)
         owner = self._context.owner(request)
-        models = await self._context.client.call(ListModels(owner=owner))
         samplers = await self._context.client.call(ListSamplers(owner=owner))
-        if (data or {}).get("action") == "defaults":
+        if wish.get("action") == "take":
+            taken = forms.form_from_defaults(_defaults_of(wish.get("values")))
+            return self._widgets.fill(taken, None, samplers, {})
+        if wish.get("action") == "defaults":
+            models = await self._context.client.call(ListModels(owner=owner))
             view = find_model(models, form.get("model")) or find_model(models, models.default)
             update = forms.form_from_defaults(view.defaults if view else ModelDefaults())
             update.pop("negative_prompt", None)
-        elif (data or {}).get("action") == "take":
-            taken = forms.form_from_defaults(_defaults_of((data or {}).get("values")))
-            return self._widgets.fill(taken, None, samplers, {})
         else:
             update = {"steps": forms.fewer_steps(form.get("steps"), samplers.samplers, form.get("sampler"))}
         reply = self._widgets.fill(update, None, samplers, {})
@@ -204,7 +208,7 @@ class GenerationForm:
         except EngineLostError:
             raise
         except StudioError as error:
-            told = ({"kind": "error", **error.to_wire()},)
+            told = (_told(error),)
         vaes = await call(ListFiles(owner=owner, kind="vae"))
         choices = {
             "model": forms.model_choices(models.models),
@@ -216,6 +220,11 @@ class GenerationForm:
             ],
         }
         return choices, told
+
+
+def _told(error: StudioError) -> dict[str, Any]:
+    """The message that shows an error as a sentence."""
+    return {"kind": "error", **error.to_wire()}
 
 
 def _defaults_of(raw: Any) -> ModelDefaults:

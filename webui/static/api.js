@@ -18,8 +18,7 @@ export async function signal(kind, data = null) {
 let asks = 0;
 const questions = new Map();
 
-// What the form asks for, as a spec; a field that cannot be read is told to the person, and nothing is answered. With
-// `quiet` nothing is told, and the answer is null.
+// What the form asks for, as a spec; null where a field cannot be read, which the person is told unless it is `quiet`.
 export function specOfForm({ quiet = false } = {}) {
   const number = ++asks;
   return new Promise((resolve) => {

@@ -40,8 +40,9 @@ class CompareDialog {
   }
 
   async paint() {
-    this.cancel();
     const spec = await specOfForm();
+    if (!spec) return;
+    this.cancel();
     const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
     const active = units.active();
     const alone = active.length > 1 ? active.map((row) => [controlTitle(row), [row]]) : [];

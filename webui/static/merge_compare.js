@@ -47,14 +47,19 @@ export class MergeCompare {
     this.start.disabled = true;
     this.fault = "";
     try {
-      const view = await api.compareMerge(this.run().id, { prompts, spec: await specOfForm(), alone: this.each.checked }, { quiet: true });
-      this.id = view.id;
-      comparisons.take(view);
+      const spec = await specOfForm();
+      const view = spec && (await api.compareMerge(this.run().id, { prompts, spec, alone: this.each.checked }, { quiet: true }));
+      if (view) this.follow(view);
     } catch (error) {
       this.fault = `${error.message} ${error.hint ?? ""}`.trim();
     }
     this.start.disabled = false;
     this.update();
+  }
+
+  follow(view) {
+    this.id = view.id;
+    comparisons.take(view);
   }
 
   // The newest comparison of this merge.

@@ -105,7 +105,9 @@ class MergeStudio extends HTMLElement {
 
   async compare() {
     await this.held(async () => {
-      const view = await api.compareAdapters({ ...draft.comparison(), spec: await specOfForm() }, { quiet: true });
+      const spec = await specOfForm();
+      if (!spec) return;
+      const view = await api.compareAdapters({ ...draft.comparison(), spec }, { quiet: true });
       comparisons.take(view);
       this.drawRuns();
       this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });

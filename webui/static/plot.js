@@ -57,8 +57,9 @@ class PlotDialog {
     if (y && y.key === x.key) return say("Choose two different adapters, or none for “Down”.", { kind: "error" });
     const count = x.values.length * (y?.values.length ?? 1);
     if (count > MOST) return say(`These are ${count} pictures; a grid has at most ${MOST}. Leave out some weights.`, { kind: "error" });
-    this.cancel();
     const spec = await specOfForm();
+    if (!spec) return;
+    this.cancel();
     const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
     this.plan = { x, y, seed, width: spec.width ?? 512, height: spec.height ?? 512, cells: [] };
     for (const down of y?.values ?? [null]) for (const across of x.values) this.plan.cells.push({ across, down, job: null });

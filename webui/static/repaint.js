@@ -32,6 +32,7 @@ class Repaint extends EventTarget {
     const turn = ++this.turn;
     const spec = await specOfForm();
     if (turn !== this.turn || !this.on) return;
+    if (!spec) return this.turnTo(false);
     this.seed ??= spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
     const before = live.jobs.get(this.job);
     // The one before is of no use any more; what it has finished stays.
