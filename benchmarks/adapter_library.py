@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.clock import median_ms
 from benchmarks.report import Report, Row
 from engine.errors import SpecError
 from engine.library.library import Library
@@ -106,7 +107,7 @@ def _second_start(data: Path) -> list[Row]:
         ("complete a word", lambda: gallery.completions("local", "cas", 12)),
         ("suggest for a prompt", lambda: gallery.suggestions("local", "a castle at night, watercolor", None, 8)),
     ):
-        rows.append(Row(title, _median_ms(call), "ms", PAGE_LIMIT_MS))
+        rows.append(Row(title, median_ms(call, TURNS), "ms", PAGE_LIMIT_MS))
     library.close()
     store.close()
     return rows
@@ -115,15 +116,6 @@ def _second_start(data: Path) -> list[Row]:
 def _nothing(library: Library) -> None:
     with contextlib.suppress(SpecError):
         library.adapters.find("castel_00777")
-
-
-def _median_ms(call: Callable[[], object]) -> float:
-    times: list[float] = []
-    for _ in range(TURNS):
-        began = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - began) * 1000)
-    return round(statistics.median(times), 2)
 
 
 def _write_files(folder: Path, count: int) -> None:

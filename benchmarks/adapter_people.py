@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapter_files import write_peft_lora
-from benchmarks.adapter_models import begin_picture, seconds, stack_of, starter
+from benchmarks.clock import seconds
+from benchmarks.models import begin_picture, draw_to_the_end, stack_of, starter
 from benchmarks.report import Row
 
 PEOPLE = 4
@@ -52,12 +53,8 @@ def _one_call(bundle: Any, stacks: list[Any], side: int) -> Row:
 
 
 def _one_after_another(bundle: Any, stack: Any) -> None:
-    from engine.pipeline.denoise import tick
-
     for _ in range(PEOPLE):
-        context = begin_picture(bundle, stack, STEPS)
-        while not context.finished:
-            tick(bundle, [context])
+        draw_to_the_end(bundle, begin_picture(bundle, stack, STEPS))
 
 
 def _all_at_once(bundle: Any, stacks: list[Any], side: int) -> None:

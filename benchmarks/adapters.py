@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adapter_files import write_dora, write_loha, write_peft_lora
-from benchmarks.adapter_models import begin_picture, full_size_unet, seconds, stack_of, starter, starter_unet
 from benchmarks.adapter_people import four_people
+from benchmarks.clock import seconds
+from benchmarks.models import begin_picture, draw_to_the_end, full_size_unet, stack_of, starter, starter_unet
 from benchmarks.report import Report, Row
 
 BLOCKS = 15
@@ -78,10 +79,7 @@ def _steps(bundle: Any, stack: Any) -> float:
 
     context = begin_picture(bundle, stack, STEPS_PER_BLOCK + 1)
     tick(bundle, [context])
-    began = time.perf_counter()
-    while not context.finished:
-        tick(bundle, [context])
-    return (time.perf_counter() - began) / STEPS_PER_BLOCK
+    return seconds(partial(draw_to_the_end, bundle, context)) / STEPS_PER_BLOCK
 
 
 def _bare_steps(unet: Any) -> float:
@@ -137,11 +135,9 @@ def _painted(bundle: Any, stack: Any) -> Any:
     import numpy as np
 
     from engine.pipeline.decode import decode
-    from engine.pipeline.denoise import tick
 
     context = begin_picture(bundle, stack, 20)
-    while not context.finished:
-        tick(bundle, [context])
+    draw_to_the_end(bundle, context)
     return np.asarray(decode(bundle, [context])[0].image.convert("RGB"), dtype=np.float64) / 255
 
 
@@ -202,8 +198,6 @@ def _slider(folder: Path) -> list[Row]:
 
 def _beyond(stack: Any, targets: Any) -> float:
     """Bytes of the layers that are set aside: each changed layer once, in the model's own precision."""
-    import math
-
     return float(sum(4 * math.prod(targets.modules[key].shape) for key in stack.plan(0.0).changes))
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clock import seconds
+from benchmarks.models import begin_picture, draw_to_the_end, full_size_unet, starter, with_random_weights
 from benchmarks.report import Report, Row
 
 PAIRS = 31
@@ -44,7 +45,7 @@ def _starter() -> list[Row]:
 
     from engine.settings import load_settings
 
-    bundle = _starter_bundle()
+    bundle = starter()
     side = bundle.unet.config.sample_size * bundle.latent_scale
     nets = [_network(bundle.unet, (16, 32, 96), seed) for seed in (1, 2)]
     hints = [torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
@@ -54,11 +55,11 @@ def _starter() -> list[Row]:
     )  # fmt: skip
     pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
-    ours = partial(_ours, bundle, nets, hints, side, ((0.0, 1.0), (0.0, 1.0)))
+    ours = partial(_ours, bundle, nets, hints, ((0.0, 1.0), (0.0, 1.0)))
     ratio = _ratio(ours, partial(_theirs, pipe, hints, side))
-    halves = partial(_ours, bundle, nets, hints, side, ((0.0, 0.5), (0.5, 1.0)))
-    none = partial(_ours, bundle, nets[:0], hints, side, ())
-    times: list[tuple[float, float, float]] = [(_seconds(none), _seconds(halves), _seconds(ours)) for _ in range(PAIRS)]
+    halves = partial(_ours, bundle, nets, hints, ((0.0, 0.5), (0.5, 1.0)))
+    none = partial(_ours, bundle, nets[:0], hints, ())
+    times: list[tuple[float, float, float]] = [(seconds(none), seconds(halves), seconds(ours)) for _ in range(PAIRS)]
     bare, half, full = (statistics.median(column) for column in zip(*times, strict=True))
     bundle.close()
     return [
@@ -72,20 +73,6 @@ def _starter() -> list[Row]:
     ]
 
 
-def _starter_bundle() -> Any:
-    from engine.library.library import Library
-    from engine.memory.pool import ModelPool
-    from engine.pipeline.model import open_model
-    from engine.settings import load_settings
-    from engine.store.store import open_store
-
-    with tempfile.TemporaryDirectory() as data:
-        store = open_store(Path(data))
-        entry = Library(load_settings(), store.library).find_model("starter")
-        store.close()
-    return open_model(ModelPool(4 * 1024**3), entry)
-
-
 def _network(unet: Any, channels: tuple[int, ...], seed: int) -> Any:
     """A ControlNet for the UNet with small random weights."""
     import torch
@@ -95,12 +82,7 @@ def _network(unet: Any, channels: tuple[int, ...], seed: int) -> Any:
         net = ControlNetModel.from_unet(
             unet, conditioning_embedding_out_channels=channels, load_weights_from_unet=False
         )
-    net.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.uniform_(-0.02, 0.02, generator=generator)
-    return net.eval().requires_grad_(False)
+    return with_random_weights(net, seed=seed)
 
 
 def _controls(nets: list[Any], hints: list[Any], windows: tuple[tuple[float, float], ...]) -> Any:
@@ -117,18 +99,8 @@ def _controls(nets: list[Any], hints: list[Any], windows: tuple[tuple[float, flo
     return ControlSet(tuple(units))
 
 
-def _ours(bundle: Any, nets: list[Any], hints: list[Any], side: int, windows: tuple[tuple[float, float], ...]) -> None:
-    from engine.pipeline.denoise import tick
-    from engine.pipeline.encode import begin
-    from engine.protocol.specs import GenerationSpec
-
-    spec = GenerationSpec(
-        prompt="a red apple", negative_prompt="", steps=STEPS, guidance=4.0, sampler="euler", schedule="automatic",
-        width=side, height=side, seed=1,
-    )  # fmt: skip
-    context = begin(bundle, spec, 0, context_id="bench", controls=_controls(nets, hints, windows))
-    while not context.finished:
-        tick(bundle, [context])
+def _ours(bundle: Any, nets: list[Any], hints: list[Any], windows: tuple[tuple[float, float], ...]) -> None:
+    draw_to_the_end(bundle, begin_picture(bundle, None, STEPS, controls=_controls(nets, hints, windows)))
 
 
 def _theirs(pipe: Any, hints: list[Any], side: int) -> None:
@@ -152,7 +124,7 @@ def _large() -> list[Row]:
     from engine.pipeline.model import ModelBundle, ready
     from engine.pipeline.parts import HeldParts
 
-    unet = _large_unet()
+    unet = full_size_unet()
     nets = [_network(unet, (16, 32, 96, 256), seed) for seed in (1, 2)]
     hints = [torch.rand(1, 3, LARGE_SIDE, LARGE_SIDE, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
     # Not run: it only tells that a latent's side is 8 pixels.
@@ -173,7 +145,7 @@ def _large() -> list[Row]:
     def theirs() -> float:
         for module in (unet, *nets):
             module.to(memory_format=torch.contiguous_format)
-        return _seconds(
+        return seconds(
             lambda: pipe(
                 prompt_embeds=text[1:], negative_prompt_embeds=text[:1], image=hints, guidance_scale=7.0,
                 num_inference_steps=LARGE_STEPS, width=LARGE_SIDE, height=LARGE_SIDE, output_type="latent",
@@ -184,7 +156,7 @@ def _large() -> list[Row]:
     def ours() -> float:
         for module in (unet, *nets):
             ready(module)
-        return _seconds(partial(_large_picture, bundle, nets, hints, text))
+        return seconds(partial(_large_picture, bundle, nets, hints, text))
 
     # The first run of either touches its memory for the first time.
     ours()
@@ -197,7 +169,6 @@ def _large_picture(bundle: Any, nets: list[Any], hints: list[Any], text: Any) ->
     import torch
 
     from engine.pipeline.context import GenerationContext
-    from engine.pipeline.denoise import tick
     from engine.pipeline.lengths import TextRows
     from engine.protocol.specs import GenerationSpec
     from engine.sampling.schedules import set_steps
@@ -213,25 +184,7 @@ def _large_picture(bundle: Any, nets: list[Any], hints: list[Any], text: Any) ->
         generator=generator, text=TextRows(text), weights=(7.0,), steps=LARGE_STEPS,
         controls=_controls(nets, hints, ((0.0, 1.0), (0.0, 1.0))),
     )  # fmt: skip
-    while not context.finished:
-        tick(bundle, [context])
-
-
-def _large_unet() -> Any:
-    """SD 1.5's UNet in float32 with small random weights."""
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    from engine.families.families import CONFIGS
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(CONFIGS / "sd1" / "unet"))
-    unet.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            parameter.uniform_(-0.02, 0.02, generator=generator)
-    return unet.eval().requires_grad_(False)
+    draw_to_the_end(bundle, context)
 
 
 # --- hints ---------------------------------------------------------------------------------------------------------
@@ -259,8 +212,8 @@ def _hint() -> list[Row]:
         def ask() -> None:
             shop.make(shop.request(image, "canny", {}, None, (512, 512), "crop"))
 
-        first = _seconds(ask)
-        again = statistics.median(_seconds(ask) for _ in range(HINTS))
+        first = seconds(ask)
+        again = statistics.median(seconds(ask) for _ in range(HINTS))
     return [
         Row("hint of a picture that was seen before", again * 1000, "ms", limit=50.0),
         Row("hint of a new 12-megapixel picture", first * 1000, "ms"),
@@ -274,11 +227,5 @@ def _ratio(mine: Callable[[], None], other: Callable[[], None]) -> float:
     times: tuple[list[float], list[float]] = ([], [])
     for pair in range(PAIRS):
         for which in (0, 1) if pair % 2 else (1, 0):
-            times[which].append(_seconds((mine, other)[which]))
+            times[which].append(seconds((mine, other)[which]))
     return statistics.median(times[0]) / statistics.median(times[1])
-
-
-def _seconds(act: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.line_plot import Curve, line_plot
+from benchmarks.models import starter
 
 THINGS = (
     "a red apple", "a cat", "a dog", "a panda", "a fox", "a blue car", "a castle", "a house", "a yellow star",
@@ -43,9 +44,7 @@ BATCH = 8
 
 def measure(say: Callable[[str], None] = print) -> dict[str, Any]:
     """Everything that the plots show: per network the agreement (F1, 0–1) at each weight and at each end."""
-    from benchmarks.control import _starter_bundle
-
-    bundle = _starter_bundle()
+    bundle = starter()
     try:
         things = THINGS * ROUNDS
         sources = list(moved(draw(bundle, [f"{thing}, {SOURCE_STYLE}" for thing in things], SEED, None)))

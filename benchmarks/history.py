@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import statistics
 import tempfile
 import time
 import uuid
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clock import median_ms
 from benchmarks.report import Report, Row
 from engine.protocol.jobs import ImageView
 from engine.protocol.specs import GenerationSpec
@@ -55,21 +55,12 @@ def run() -> Report:
 
 def _measure(store: Store, title: str, search: dict[str, Any]) -> list[Row]:
     page = store.history.search("local", **search)
-    first = _median_ms(lambda: store.history.search("local", **search))
+    first = median_ms(lambda: store.history.search("local", **search), TURNS)
     rows = [Row(f"{title}: first page", first, "ms", FIRST_PAGE_LIMIT_MS)]
     if page.next_cursor is not None:
-        later = _median_ms(lambda: store.history.search("local", cursor=page.next_cursor, **search))
+        later = median_ms(lambda: store.history.search("local", cursor=page.next_cursor, **search), TURNS)
         rows.append(Row(f"{title}: next page", later, "ms", PAGE_LIMIT_MS))
     return rows
-
-
-def _median_ms(call: Any) -> float:
-    times: list[float] = []
-    for _ in range(TURNS):
-        began = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - began) * 1000)
-    return round(statistics.median(times), 2)
 
 
 def _pictures(count: int) -> Iterator[ImageView]:

@@ -58,9 +58,6 @@ def line_plot(title: str, curves: Sequence[Curve], *, across: str, up: str) -> s
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{colour}"/>' for x, y in spots]
         x, y = LEFT + number * 170, HEIGHT - 15
         parts.append(f'<line x1="{x}" x2="{x + 24}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>')
-        parts.append(
-            f'<line x1="{x}" x2="{x + 24}" y1="{HEIGHT - 15}" y2="{HEIGHT - 15}" stroke="{colour}" stroke-width="3"/>'
-        )
         parts.append(f'<text x="{x + 31}" y="{y + 5}" fill="#222">{escape(curve.name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 

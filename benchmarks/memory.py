@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import memory_cuda
+from benchmarks.own_engine import paint, settings_of, with_engine
 from benchmarks.report import Report, Row
 from engine.memory.front import dominated
 
@@ -137,18 +138,18 @@ def _pictures(folder: str, level: str, dtype: str) -> dict[str, Any]:
     from engine.memory.meter import private_bytes
 
     async def painted(client: Any) -> dict[str, Any]:
-        await paint(client, prompt="a quiet harbour")
+        await paint(client, prompt="a quiet harbour", side=SIDE, steps=FEW)
         seconds: list[float] = []
         for steps, prompt in ((FEW, "a mountain in spring"), (MORE, "a mountain in autumn")):
             began = time.perf_counter()
-            await paint(client, prompt=prompt, steps=steps)
+            await paint(client, prompt=prompt, side=SIDE, steps=steps)
             seconds.append(time.perf_counter() - began)
         # Idle workers look about once a second whether something can be given back.
         await asyncio.sleep(2.5)
         step = (seconds[1] - seconds[0]) / (MORE - FEW)
         return {"picture": seconds[0] + (USUAL - FEW) * step, "step": step, "rest": private_bytes()}
 
-    return with_engine(settings_of(Path(folder), level, dtype), painted)
+    return with_engine(settings_of(Path(folder), level, dtype, model=MODEL), painted)
 
 
 def _repeat() -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _repeat() -> dict[str, Any]:
         counts: list[int] = []
         for seed in (1, 2):
             before = len(calls)
-            await paint(client, prompt="a quiet harbour", seed=seed, side=64)
+            await paint(client, prompt="a quiet harbour", seed=seed, side=64, steps=FEW)
             counts.append(len(calls) - before)
         return {"first": counts[0], "second": counts[1]}
 
@@ -189,7 +190,7 @@ def _switch(folder: str) -> dict[str, Any]:
     from engine.store.store import open_store
 
     guard_torchvision()
-    settings = settings_of(Path(folder), "none", "float32")
+    settings = settings_of(Path(folder), "none", "float32", model=MODEL)
     library = Library(settings, open_store(settings.state_dir).library)
     library.refresh()
     large, small = library.find_model(None), library.find_model("starter")
@@ -203,50 +204,6 @@ def _switch(folder: str) -> dict[str, Any]:
         seconds[name] = time.perf_counter() - began
         bundle.close()
     return seconds
-
-
-def settings_of(data: Path, level: str, dtype: str, *, model: str = MODEL, device: str = "cpu") -> Any:
-    """Settings of an engine on a data folder of its own."""
-    from engine.settings import parse_settings
-
-    return parse_settings(
-        {
-            "engine": {"default_model": model, "device": device, "dtype": dtype, "preview_interval": 0},
-            "memory": {"level": level, "pool_gb": 0.0},
-            "paths": {"data": str(data), "outputs": f"outputs-{level}-{dtype}"},
-        }
-    )
-
-
-def with_engine(settings: Any, act: Any) -> Any:
-    """The answer of `act(client)` with an engine in this process."""
-    from engine.server.local import LocalEngineClient
-
-    async def whole() -> Any:
-        client = LocalEngineClient(settings)
-        try:
-            return await act(client)
-        finally:
-            await client.close()
-
-    return asyncio.run(whole())
-
-
-async def paint(client: Any, *, prompt: str, seed: int = 1, side: int = SIDE, steps: int = FEW) -> None:
-    """One picture, waited for. Raises RuntimeError where it failed."""
-    from engine.protocol.commands import GetJob, SubmitJob
-    from engine.protocol.jobs import FINISHED
-    from engine.protocol.specs import GenerationSpec
-
-    spec = GenerationSpec(
-        prompt=prompt, width=side, height=side, steps=steps, seed=seed, guidance=7.0, sampler="dpmpp_2m"
-    )
-    job = await client.call(SubmitJob(spec=spec))
-    while job.status not in FINISHED:
-        await asyncio.sleep(SAMPLE_SECONDS)
-        job = await client.call(GetJob(job_id=job.id))
-    if job.status != "done":
-        raise RuntimeError(f"the picture failed: {job.error}")
 
 
 def _main(task: str, *arguments: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.own_engine import paint, settings_of, with_engine
 from benchmarks.report import Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,8 +101,6 @@ def report(easel: Mapping[str, Found], stock: Mapping[str, Found], copies: Copie
 
 def easel(level: str, task: Task) -> Found:
     """Two pictures by an engine of its own under a level."""
-    from benchmarks.memory import paint, settings_of, with_engine
-
     settings = settings_of(Path(task.data), level, task.dtype, model=task.model, device=task.device)
 
     async def painted(client: Any) -> float:
@@ -208,7 +207,6 @@ def _pipeline(task: Task) -> Any:
 def _component(task: Task, part: str) -> Any:
     import torch
 
-    from benchmarks.memory import settings_of
     from engine.library.library import Library
     from engine.loading.loader import load_component
     from engine.store.store import open_store

@@ -1,10 +1,8 @@
-"""Models, stacks and pictures that the benchmarks of adapters share."""
+"""Models, stacks and pictures that benchmarks share."""
 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,19 +37,25 @@ def starter_unet() -> Any:
 def full_size_unet() -> Any:
     """SD 1.5's UNet in float32 with small random weights."""
     import torch
-    from accelerate import init_empty_weights
     from diffusers import UNet2DConditionModel
 
     from engine.families.families import CONFIGS
 
-    with init_empty_weights():
+    with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(CONFIGS / "sd1" / "unet"))
-    unet.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
+    return with_random_weights(unet, seed=0)
+
+
+def with_random_weights(module: Any, *, seed: int) -> Any:
+    """A module of the meta device, on the CPU with small weights, ready to be run."""
+    import torch
+
+    module.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in unet.parameters():
+        for parameter in module.parameters():
             parameter.uniform_(-0.02, 0.02, generator=generator)
-    return unet.eval().requires_grad_(False)
+    return module.eval().requires_grad_(False)
 
 
 def stack_of(bundle: Any, files: dict[str, Path]) -> Any:
@@ -66,7 +70,7 @@ def stack_of(bundle: Any, files: dict[str, Path]) -> Any:
     return stack
 
 
-def begin_picture(bundle: Any, stack: Any, steps: int, side: int = 0) -> Any:
+def begin_picture(bundle: Any, stack: Any, steps: int, side: int = 0, *, controls: Any = None) -> Any:
     """A picture at its first step; `side` in latents, 0: what the model was trained at."""
     from engine.pipeline.encode import begin
     from engine.protocol.specs import GenerationSpec
@@ -83,11 +87,12 @@ def begin_picture(bundle: Any, stack: Any, steps: int, side: int = 0) -> Any:
         height=pixels,
         seed=1,
     )
-    return begin(bundle, spec, 0, context_id="bench", stack=stack)
+    return begin(bundle, spec, 0, context_id="bench", stack=stack, controls=controls)
 
 
-def seconds(act: Callable[[], Any]) -> float:
-    """How long it took."""
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
+def draw_to_the_end(bundle: Any, context: Any) -> None:
+    """All steps that are left of a picture, alone."""
+    from engine.pipeline.denoise import tick
+
+    while not context.finished:
+        tick(bundle, [context])
