@@ -157,7 +157,8 @@ class MeasureErrand:
         step = max(0.0, (runs[-1].seconds - runs[-2].seconds) / (MORE - FEW))
         peak = max(run.peak for run in runs)
         self._desk.record_peak(entry.view.id, forecast, work, peak)
-        return LevelResult(level, runs[-2].seconds + (USUAL - FEW) * step, step, peak, runs[0].seconds)
+        seconds = runs[-2].seconds + (USUAL - FEW) * step
+        return LevelResult(level, seconds, step, peak, runs[0].seconds, spec.width or 0, spec.height or 0)
 
     def _not_measured(self, running: Running, entry: ModelEntry, level: OptimizationLevel, why: str) -> None:
         message = f"{entry.view.title} does not fit under the level {level.value}: {why}"

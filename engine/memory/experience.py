@@ -19,13 +19,23 @@ _PEAKS_LOOKED_AT, _TIMES_LOOKED_AT = 24, 5
 @dataclass(frozen=True)
 class LevelResult:
     """What a usual picture of a model took under a level: `seconds` when the model was used before, of them
-    `step_seconds` a step, `peak` bytes, and `cold_seconds` of a first, shorter picture that reads the files."""
+    `step_seconds` a step, `peak` bytes, and `cold_seconds` of a first, shorter picture that reads the files.
+
+    `width`, `height`: of the picture, in pixels; 0 where it was not kept. Only pictures of one size can be compared.
+    """
 
     level: OptimizationLevel
     seconds: float
     step_seconds: float
     peak: int
     cold_seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the picture."""
+        return self.width, self.height
 
 
 class Experience:
@@ -58,10 +68,9 @@ class Experience:
             },
         )
 
-    def add_time(self, level: OptimizationLevel, seconds: float, model_id: str = "") -> None:
-        """A picture under a level took so long, the setting being the same for all levels (with `model_id` of that
-        model; without, times may be of any unit)."""
-        self._measurements.add(_TIME, self._time_key(level, model_id), seconds)
+    def add_time(self, level: OptimizationLevel, time: float) -> None:
+        """A picture under a level took so long, in any unit, model and setting being the same for all levels."""
+        self._measurements.add(_TIME, self._time_key(level), time)
 
     def add_levels(self, model_id: str, results: Mapping[OptimizationLevel, LevelResult]) -> None:
         """A model was measured under these levels, NONE among them or not."""
@@ -69,7 +78,6 @@ class Experience:
         for level, result in results.items():
             context = {name: value for name, value in asdict(result).items() if name != "level"}
             self._measurements.add(_LEVEL, self._time_key(level, model_id), result.seconds, context)
-            self.add_time(level, result.seconds, model_id)
             if base is not None and base.seconds:
                 # What other models have to go by.
                 self.add_time(level, result.seconds / base.seconds)
@@ -107,19 +115,28 @@ class Experience:
     def time_factors(self, model_id: str = "") -> tuple[dict[OptimizationLevel, float], frozenset[OptimizationLevel]]:
         """Time against NONE by level, and which of them were measured here: of the model, else of another one; the
         rest is what is generally so."""
-        usual = dict(TIME_FACTORS if self._on_gpu() else CPU_TIME_FACTORS)
-        for name in (model_id, "") if model_id else ("",):
-            seconds: dict[OptimizationLevel, float] = {}
-            for level in OptimizationLevel:
-                rows = self._measurements.recent(_TIME, self._time_key(level, name), _TIMES_LOOKED_AT)
-                if rows:
-                    seconds[level] = median(row.value for row in rows)
-            base = seconds.get(OptimizationLevel.NONE)
-            if base:
-                return {**usual, **{level: took / base for level, took in seconds.items()}}, frozenset(seconds)
-        return usual, frozenset()
+        factors = dict(TIME_FACTORS if self._on_gpu() else CPU_TIME_FACTORS)
+        measured: set[OptimizationLevel] = set()
+        for times in (self._times_of_others(), self._own_times(model_id)):
+            if base := times.get(OptimizationLevel.NONE):
+                factors |= {level: took / base for level, took in times.items()}
+                measured |= times.keys()
+        return factors, frozenset(measured)
 
-    def _time_key(self, level: OptimizationLevel, model_id: str) -> str:
+    def _own_times(self, model_id: str) -> dict[OptimizationLevel, float]:
+        """Seconds of the model's pictures of the size that was measured under NONE."""
+        found = self.levels(model_id) if model_id else {}
+        base = found.get(OptimizationLevel.NONE)
+        return {level: each.seconds for level, each in found.items() if base is not None and each.size == base.size}
+
+    def _times_of_others(self) -> dict[OptimizationLevel, float]:
+        rows = {
+            level: self._measurements.recent(_TIME, self._time_key(level), _TIMES_LOOKED_AT)
+            for level in OptimizationLevel
+        }
+        return {level: median(row.value for row in found) for level, found in rows.items() if found}
+
+    def _time_key(self, level: OptimizationLevel, model_id: str = "") -> str:
         return f"{level.value}|{self._device()}" + (f"|{model_id}" if model_id else "")
 
     def _peaks(self, model_id: str, dtype: str, level: OptimizationLevel) -> list[MeasuredPeak]:

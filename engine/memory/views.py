@@ -114,24 +114,29 @@ def level_views(
 
 
 def measured_levels(found: Mapping[OptimizationLevel, LevelResult]) -> tuple[MeasuredLevelView, ...]:
-    """What was measured of a model, level by level."""
-    none = found.get(OptimizationLevel.NONE)
-    beaten = dominated({level: (result.seconds, float(result.peak)) for level, result in found.items()})
-    return tuple(
-        MeasuredLevelView.model_validate(
-            {
-                "level": level.value,
-                "seconds": result.seconds,
-                "step_seconds": result.step_seconds,
-                "peak": result.peak,
-                "saved": 0 if none is None else none.peak - result.peak,
-                "price": result.seconds / none.seconds if none is not None and none.seconds else 1.0,
-                "cold_seconds": result.cold_seconds,
-                "beaten_by": beaten[level].value if level in beaten else "",
-            }
+    """What was measured of a model, level by level; compared are only pictures of one size."""
+    views: list[MeasuredLevelView] = []
+    for level, result in found.items():
+        alike = {other: each for other, each in found.items() if each.size == result.size}
+        none = alike.get(OptimizationLevel.NONE)
+        beaten = dominated({other: (each.seconds, float(each.peak)) for other, each in alike.items()})
+        views.append(
+            MeasuredLevelView.model_validate(
+                {
+                    "level": level.value,
+                    "width": result.width,
+                    "height": result.height,
+                    "seconds": result.seconds,
+                    "step_seconds": result.step_seconds,
+                    "peak": result.peak,
+                    "saved": None if none is None else none.peak - result.peak,
+                    "price": result.seconds / none.seconds if none is not None and none.seconds else None,
+                    "cold_seconds": result.cold_seconds,
+                    "beaten_by": beaten[level].value if level in beaten else "",
+                }
+            )
         )
-        for level, result in found.items()
-    )
+    return tuple(views)
 
 
 def forecast_view(model: str, plan: Plan, levels: tuple[LevelView, ...]) -> ForecastView:

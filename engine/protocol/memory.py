@@ -52,15 +52,18 @@ class LevelView(Frozen):
 
 class MeasuredLevelView(Frozen):
     """What a picture of 20 steps took under a level on this machine: `seconds`, of them `step_seconds` a step; `peak`
-    bytes beside what the process takes anyway; `saved` bytes and `price` (time ÷ time) against "none"; `cold_seconds`
-    of a first picture of two steps, which reads the files."""
+    bytes beside what the process takes anyway; `saved` bytes and `price` (time ÷ time) against "none", None where that
+    was not measured at the same size; `cold_seconds` of a first picture of two steps, which reads the files.
+    `width`, `height`: of the picture, in pixels; 0 where it is not known any more."""
 
     level: LevelName
     seconds: float
     step_seconds: float
     peak: int
-    saved: int = 0
-    price: float = 1.0
+    width: int = 0
+    height: int = 0
+    saved: int | None = None
+    price: float | None = None
     cold_seconds: float = 0.0
     beaten_by: str = ""
 
@@ -74,7 +77,8 @@ class AttentionView(Frozen):
 
 class MeasuredView(Frozen):
     """A model's measured levels, and a measurement that is under way: `job_id` is "" where none is; `fraction` 0.0–1.0,
-    `seconds_left` None while unknown. `error` says why the last one failed."""
+    `seconds_left` None while unknown. `error` says why the last one failed. `width` and `height` are those of the
+    newest measurement, ended or not; each level says the size that it was measured at."""
 
     model: str = ""
     title: str = ""

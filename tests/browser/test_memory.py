@@ -131,6 +131,8 @@ def test_the_levels_are_measured_on_this_machine(tab: Visit) -> None:
     found = {each["level"]: each for each in state(tab)["measured"]["levels"]}
     assert list(found) == ["none", "balanced", "aggressive", "ultra"]
     assert [row.locator("th").inner_text() for row in rows.all()] == ["None", "Balanced", "Aggressive", "Ultra"]
+    assert {(each["width"], each["height"]) for each in found.values()} == {(64, 64)}
+    card.get_by_text("Tiny, 64 × 64: a picture of 20 steps").wait_for()
     card.get_by_label("Attention kernels, measured").locator("li").nth(1).wait_for()
     level = tab.page.locator(".easel-level").filter(has=tab.page.locator("input[value=balanced]"))
     level.locator(".easel-level-time[data-measured=true]").wait_for()

@@ -61,13 +61,13 @@ export class Measured {
     const now = JSON.stringify([found.levels, found.attention]);
     if (now !== this.drawn) {
       this.drawn = now;
-      this.rows.replaceChildren(...found.levels.map((level) => row(level)));
+      this.rows.replaceChildren(...found.levels.map((level) => row(level, commonSize(found.levels))));
       this.kernels.replaceChildren(...found.attention.map(({ kernel, seconds }, place) => h("li", { title: place ? "" : "The fastest here" }, h("span", { text: kernelName(kernel) }), h("span", { text: duration(seconds) }))));
     }
     this.kernels.hidden = found.attention.length === 0;
-    const size = found.width ? `, ${found.width} × ${found.height}` : "";
+    const size = commonSize(found.levels);
     this.of.textContent = found.levels.length
-      ? `${found.title}${size}: a picture of 20 steps, and the most memory it took beside the rest of the program.${found.attention.length ? " Below the levels: one call of the largest attention." : ""}`
+      ? `${found.title}${size ? `, ${size}` : ""}: a picture of 20 steps, and the most memory it took beside the rest of the program.${found.attention.length ? " Below the levels: one call of the largest attention." : ""}`
       : going
         ? ""
         : "Nothing is measured yet: the times of the levels are estimates.";
@@ -82,8 +82,19 @@ export class Measured {
   }
 }
 
-function row({ level, seconds, step_seconds: step, peak, saved, price, beaten_by: beatenBy }) {
-  const cells = [duration(seconds), inWords(peak), level === "none" ? "" : saved > 0 ? inWords(saved) : "nothing", level === "none" ? "" : timeWords(price)];
+const sizeWords = ({ width, height }) => (width ? `${width} × ${height}` : "size unknown");
+
+/** The size of all measures, "" where they differ or are not known. */
+function commonSize(levels) {
+  const sizes = new Set(levels.map(sizeWords));
+  return sizes.size === 1 && levels[0].width ? sizeWords(levels[0]) : "";
+}
+
+function row(found, common) {
+  const { level, seconds, step_seconds: step, peak, saved, price, beaten_by: beatenBy } = found;
+  const alone = level === "none" || saved === null;
+  const cells = [duration(seconds), inWords(peak), alone ? "" : saved > 0 ? inWords(saved) : "nothing", alone ? "" : timeWords(price)];
   const title = beatenBy ? `${LEVELS[beatenBy]} takes no more time nor memory here: Auto never chooses this level` : `${duration(step)} a step`;
-  return h("tr", { title, "data-beaten": String(Boolean(beatenBy)) }, h("th", { scope: "row", text: LEVELS[level] }), ...cells.map((text) => h("td", { text })));
+  const size = common ? null : h("small", { class: "easel-quiet", text: ` ${sizeWords(found)}` });
+  return h("tr", { title, "data-beaten": String(Boolean(beatenBy)) }, h("th", { scope: "row" }, LEVELS[level], size), ...cells.map((text) => h("td", { text })));
 }
