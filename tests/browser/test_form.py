@@ -181,3 +181,21 @@ def test_a_picture_of_unsaid_noise_is_told_until_it_is_read(visit: Visit) -> Non
     visit.show("6-noise")
     slip.get_by_role("button", name="Close").click()
     slip.wait_for(state="detached")
+
+
+def test_library_news_take_no_choice_back(visit: Visit) -> None:
+    """Files are hashed in the background; each is news, while somebody chooses."""
+    page = visit.page
+    page.evaluate("window.news = setInterval(() => window.easel.live.tell('library', {}), 200)")
+    try:
+        for name in ("Easel Starter", "Tiny") * 3:
+            picker = page.locator("#easel-model input")
+            picker.fill("")
+            picker.press_sequentially(name, delay=30)
+            picker.press("Enter")
+            picker.blur()
+            visit.wait_for_values(model=name)
+    finally:
+        page.evaluate("clearInterval(window.news)")
+    visit.kept(model="tiny")
+    visit.wait_for_values(model="Tiny")

@@ -152,9 +152,53 @@ def test_a_fresh_form_takes_the_default_models_values_and_examples() -> None:
 
 def test_the_last_form_is_restored_and_a_model_that_is_gone_is_replaced() -> None:
     saved = {"prompt": "my last words", "steps": 33, "model": "gone", "ext": {}}
-    values, _ = attach(Engine(ModelList(models=(VIEW,), default="small"), saved))
+    form = form_on(Engine(ModelList(models=(VIEW,), default="small"), saved))
+    reply = asyncio.run(form.attach(None, REQUEST))
+    values = dict(zip(FIELDS, reply.values, strict=False))
     assert values["prompt"]["value"] == "my last words"
     assert (values["model"]["value"], values["steps"]["value"]) == ("small", 12)
+    assert reply.messages[1]["text"] == "The model gone is no longer here. Small is chosen now."
+
+
+OTHER = VIEW.model_copy(update={"id": "other", "title": "Other"})
+
+
+def library_news(now: tuple[ModelView, ...], offered: Any = None, **form: Any) -> tuple[dict[str, Any], Any]:
+    """Updates by field, and the messages, when the models are these `now` and the form holds `form`."""
+    asked = form_on(Engine(ModelList(models=now, default="small")))
+    values = [form.get(name) for name in FIELDS]
+    reply = asyncio.run(asked.library_changed(offered, *values, REQUEST))
+    return dict(zip(FIELDS, reply.values, strict=False)), reply.messages
+
+
+def test_library_news_write_no_value_of_a_form_that_somebody_fills() -> None:
+    values, messages = library_news((VIEW, OTHER), model="other", steps=3, vae="", styles=[])
+    assert values["model"]["choices"] == [("Small", "small"), ("Other", "other")]
+    assert [name for name, update in values.items() if "value" in update] == []
+    assert [message["kind"] for message in messages] == ["form"]
+    assert "model" not in messages[0], "the page knows better by now"
+    same, messages = library_news((VIEW, OTHER), messages[0]["offered"], model="other")
+    assert same == {}, "the same choices are not written again"
+    assert messages[0]["models"] == 2
+
+
+def test_a_model_that_goes_away_is_replaced_and_the_rest_of_the_form_stays() -> None:
+    values, messages = library_news(
+        (VIEW,), model="other", steps=3, prompt="mine", vae="gone.safetensors", styles=["a"]
+    )
+    changed = {name: update["value"] for name, update in values.items() if "value" in update}
+    assert changed == {"model": "small", "vae": "", "styles": []}
+    assert [message.get("text") for message in messages[1:]] == [
+        "The model other is no longer here. Small is chosen now.",
+        "The VAE gone.safetensors is no longer here. The model's own is chosen now.",
+        "These styles are no longer here: a.",
+    ]
+
+
+def test_the_first_model_that_comes_brings_its_values() -> None:
+    values, messages = library_news((VIEW,), model=None, negative_prompt="mine")
+    assert (values["model"]["value"], values["steps"]["value"]) == ("small", 12)
+    assert len(messages) == 1
 
 
 def test_a_model_that_cannot_be_used_is_listed_with_its_problem_and_not_offered() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +62,11 @@ class FormWidgets:
         ext: Mapping[str, Any] | None = None,
         infotext: str | None = None,
     ) -> Reply:
-        """Updates for every output: only what `form` and `choices` name changes."""
+        """Updates for every output: only what `form` and `choices` name changes.
+
+        A value that is not named is not written: a person may choose another while the answer is on its way.
+        """
+        tell = _form_message(models, form, choices) if models else None
         form = dict(form)
         choices = dict(choices)
         sampler = form.get("sampler")
@@ -81,7 +87,7 @@ class FormWidgets:
             about_model(view) if view else gr.skip(),
             infotext if infotext is not None else gr.skip(),
         ]
-        return Reply(tuple(updates), (_form_message(models, view),) if models else ())
+        return Reply(tuple(updates), (tell,) if tell else ())
 
 
 def _update(form: Mapping[str, Any], choices: Mapping[str, Any], name: str) -> Any:
@@ -100,14 +106,29 @@ def find_model(models: ModelList | None, model_id: Any) -> ModelView | None:
     return next((view for view in models.models if view.id == model_id), None) if models and model_id else None
 
 
-def _form_message(models: ModelList, view: ModelView | None) -> dict[str, Any]:
-    """What the page script shows beside the form: examples, and where models go when there is none."""
-    return {
+def fingerprint(choices: Mapping[str, list[tuple[str, str]]]) -> str:
+    """Tells one set of choices from another."""
+    return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _form_message(models: ModelList, form: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page script shows beside the form: examples, and where models go when there is none.
+
+    It has the chosen model only where that is written, and the choices' fingerprint only where they are.
+    """
+    message: dict[str, Any] = {
         "kind": "form",
         "models": sum(1 for model in models.models if not model.problem),
         "folders": list(models.folders),
         "problems": [f"{model.title}: {model.problem}" for model in models.models if model.problem],
-        "examples": list(view.examples) if view else [],
-        "model": view.id if view else None,
-        "family": view.family if view else "",
     }
+    if choices:
+        message["offered"] = fingerprint(choices)
+    if "model" in form:
+        view = find_model(models, form["model"])
+        message |= {
+            "examples": list(view.examples) if view else [],
+            "model": view.id if view else None,
+            "family": view.family if view else "",
+        }
+    return message

@@ -30,7 +30,8 @@ from engine.protocol.library import ModelDefaults
 from engine.protocol.specs import PROMPT_LIMIT
 from webui.components import form as forms
 from webui.components.bridge import Reply
-from webui.components.form_widgets import FormWidgets, find_model
+from webui.components.form_widgets import FormWidgets, find_model, fingerprint
+from webui.components.replacements import replacements
 from webui.host import TabContext
 
 FORM_KEY = "txt2img.form"
@@ -57,13 +58,10 @@ class GenerationForm:
             return Reply(messages=({"kind": "unattached"},))
         form: dict[str, Any] = dict(saved) if isinstance(saved, dict) else {}
         ext = form.pop("ext", {})
-        usable = {model.id for model in models.models if not model.problem}
-        if form.get("model") not in usable:
-            start = find_model(models, models.default) or next((m for m in models.models if m.id in usable), None)
-            form |= forms.form_from_defaults(start.defaults) if start else {}
-            form["model"] = start.id if start else None
+        instead, words = replacements(form, models, choices)
+        form |= {**(_defaults(models, instead["model"]) if "model" in instead else {}), **instead}
         reply = self._widgets.fill(form, models, samplers, choices, ext=ext if isinstance(ext, dict) else {})
-        return Reply(reply.values, (*reply.messages, *told))
+        return Reply(reply.values, (*reply.messages, *told, *map(_say, words)))
 
     async def keep(self, data: Any, *rest: Any) -> Reply:
         """Remember the form as it stands: generated or not, it is there again when the page is opened anew."""
@@ -76,15 +74,19 @@ class GenerationForm:
         return Reply()
 
     async def library_changed(self, data: Any, *rest: Any) -> Reply:
-        """Files came or went: new choices, same form."""
+        """Files came or went: new choices, same form.
+
+        `data` is the fingerprint of the choices that the page offers. Where they are still these, no widget is touched:
+        what somebody is typing into a picker would be gone.
+        """
         values, request = rest[:-1], rest[-1]
-        return await self._refill(values, request, refresh=False)
+        return await self._refill(values, request, refresh=False, offered=data)
 
     async def refresh(self, *rest: Any) -> Reply:
         """Look into the model folders again."""
         values, request = rest[:-1], rest[-1]
         reply = await self._refill(values, request, refresh=True)
-        return Reply(reply.values, (*reply.messages, {"kind": "say", "text": "Looked into the model folders again."}))
+        return Reply(reply.values, (*reply.messages, _say("Looked into the model folders again.")))
 
     async def choose_model(self, *rest: Any) -> Reply:
         """A model was chosen: take its defaults."""
@@ -166,7 +168,7 @@ class GenerationForm:
             owner=self._context.owner(request), model=form["model"], defaults=forms.defaults_from_form(form)
         )
         await self._context.client.call(command)
-        return Reply(messages=({"kind": "say", "text": "Kept as this model's defaults."},))
+        return Reply(messages=(_say("Kept as this model's defaults."),))
 
     async def count_tokens(self, prompt: str, model: str | None, request: Any) -> Any:
         """The line under the prompt: tokens used, and what of the syntax is left out."""
@@ -182,19 +184,19 @@ class GenerationForm:
         long = f" · too long: {PROMPT_LIMIT:,} characters are the limit" if len(prompt) > PROMPT_LIMIT else ""
         return f"{count.tokens} of {count.limit} tokens{parts}{long}{told}"
 
-    async def _refill(self, values: Sequence[Any], request: Any, *, refresh: bool) -> Reply:
+    async def _refill(self, values: Sequence[Any], request: Any, *, refresh: bool, offered: Any = None) -> Reply:
         owner = self._context.owner(request)
         models = await self._context.client.call(ListModels(owner=owner, refresh=refresh))
         samplers = await self._context.client.call(ListSamplers(owner=owner))
         choices, told = await self._choices(models, samplers, owner)
+        if offered == fingerprint(choices):
+            return Reply(messages=self._widgets.fill({}, models, samplers, {}).messages)
         form = self._widgets.form(values)
-        keep = {name: form.get(name) for name in ("model", "vae", "styles", "sampler", "schedule")}
-        if find_model(models, keep["model"]) is None:
-            first = find_model(models, models.default) or next((m for m in models.models if not m.problem), None)
-            keep |= forms.form_from_defaults(first.defaults) if first else {}
-            keep["model"] = first.id if first else None
-        reply = self._widgets.fill(keep, models, samplers, choices)
-        return Reply(reply.values, (*reply.messages, *told))
+        instead, words = replacements(form, models, choices)
+        if not form.get("model") and instead.get("model"):
+            instead |= _defaults(models, instead["model"], str(form.get("negative_prompt") or ""))
+        reply = self._widgets.fill(instead, models, samplers, choices)
+        return Reply(reply.values, (*reply.messages, *told, *map(_say, words)))
 
     async def _choices(
         self, models: ModelList, samplers: SamplerList, owner: str
@@ -220,6 +222,15 @@ class GenerationForm:
             ],
         }
         return choices, told
+
+
+def _say(text: str) -> dict[str, Any]:
+    return {"kind": "say", "text": text}
+
+
+def _defaults(models: ModelList, model_id: str | None, negative_now: str = "") -> dict[str, Any]:
+    view = find_model(models, model_id)
+    return forms.form_from_defaults(view.defaults, negative_now) if view else {}
 
 
 def _told(error: StudioError) -> dict[str, Any]:

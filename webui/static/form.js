@@ -12,10 +12,14 @@ let known = null;
 
 const chip = (text, onclick) => h("button", { type: "button", class: "easel-chip-button", text, onclick });
 
+// What a message does not name is as it was.
 export function formChanged(message) {
-  known = message;
+  known = { ...known, ...message };
   live.tell("form", message);
 }
+
+// Files came or went: the pickers are filled anew where they offer something else now.
+export const libraryChanged = () => signal("library", known?.offered ?? null);
 
 class Examples extends HTMLElement {
   connectedCallback() {
