@@ -110,8 +110,11 @@ class MeasureErrand:
         yield told("finished")
         self._desk.experience.add_levels(entry.view.id, results)
         shape = attention_of(self._desk.adviser.sizes(entry), entry, spec)
-        kernels = measure_attention(self._desk.resources(), dtype=self._desk.adviser.dtype, **shape)
-        self._desk.experience.add_attention(kernels)
+        attention = measure_attention(self._desk.resources(), dtype=self._desk.adviser.dtype, **shape)
+        self._desk.experience.add_attention(attention.seconds)
+        for kernel, why in attention.refused.items():
+            message = f"The attention kernel {kernel} cannot run here: {why}"
+            self._queue.notice(running.job_id, Notice(code="attention_not_measured", message=message))
         self._bench.clean_up()
         self._store.jobs.set_task(running.job_id, running.index, status="done")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -82,6 +83,14 @@ class EfficientAttention:
             module.enable_xformers_memory_efficient_attention()
 
 
+@dataclass(frozen=True)
+class AttentionTimes:
+    """Seconds of one call per back end, and what the others answered when they were tried."""
+
+    seconds: dict[str, float]
+    refused: dict[str, str]
+
+
 def measure_attention(
     resources: SystemResources,
     *,
@@ -90,11 +99,11 @@ def measure_attention(
     width: int = 64,
     repeats: int = 5,
     dtype: str = "",
-) -> dict[str, float]:
-    """Seconds of one attention call per back end of this machine, the fastest of `repeats`.
+) -> AttentionTimes:
+    """How long one attention call takes with each back end of this machine, the fastest of `repeats`.
 
     Beside the kernels of torch: "sliced", heads one after another as diffusers' attention slicing does it, and
-    "xformers" where it is installed. What refuses this device, or takes more memory than there is, is left out.
+    "xformers" where it is installed. One may refuse this device, or take more memory than there is.
 
     Args:
         tokens, heads, width: shapes of query, key and value: (2, heads, tokens, width). dtype: torch's name; "" is the
@@ -123,13 +132,13 @@ def measure_attention(
     query = torch.randn(
         2, heads, tokens, width, device=resources.device, dtype=getattr(torch, dtype or resources.compute_dtypes[0])
     )
-    found: dict[str, float] = {}
+    found = AttentionTimes({}, {})
     for name, way in ways.items():
         try:
             with torch.inference_mode():
-                found[name] = min(_seconds(torch, way, query, resources.device) for _ in range(repeats))
-        except (RuntimeError, NotImplementedError, ImportError):
-            continue
+                found.seconds[name] = min(_seconds(torch, way, query, resources.device) for _ in range(repeats))
+        except (RuntimeError, NotImplementedError, ImportError) as error:
+            found.refused[name] = str(error).strip().partition("\n")[0]
     return found
 
 

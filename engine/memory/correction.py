@@ -3,8 +3,9 @@
 The same setting again: the median of its last measured peaks, a little up (RAM's peak is looked at 20 times a second
 and depends on what the allocator kept; one odd run must not count for ever). Another size or batch: a line through the
 peaks of other settings of the same model, level and device, over the activations that were predicted for them;
-activations grow with size and batch exactly, so a line is the right curve. The answer leans to the high side: an
-underestimate costs a job, an overestimate some speed.
+activations grow with size and batch exactly, so a line is the right curve. Far beyond the largest that was measured
+it rises at least as the forecast does: the peaks of small pictures differ by noise, and noise has no slope. The answer
+leans to the high side: an underestimate costs a job, an overestimate some speed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from engine.memory.plan import LevelForecast, Work
 _LATEST = 3
 _HEADROOM = 1.03
 _LEAST_SETTINGS = 2
+# As far beyond the largest measured activations the line's own slope is believed.
+_REACH = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]
     if line is None:
         return forecast
     base, slope = line
-    predicted = base + slope * forecast.largest.activations + work.adapter_bytes + work.control_bytes
+    near = min(forecast.largest.activations, _REACH * max(each.activations for each in peaks))
+    far = forecast.largest.activations - near
+    predicted = base + slope * near + max(slope, 1.0) * far + work.adapter_bytes + work.control_bytes
     return replace(forecast, peak=int(predicted * _HEADROOM), measured=True)
 
 

@@ -23,6 +23,7 @@ NoticeCode = Literal[
     "memory_level_lowered",
     "memory_level_raised",
     "level_not_measured",
+    "attention_not_measured",
     "memory_released",
     "decode_tiled",
     "batch_reduced",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -142,9 +144,16 @@ def test_the_kernel_is_chosen_by_what_is_there():
 
 def test_kernels_can_be_measured_here():
     found = measure_attention(CPU, tokens=64, heads=2, repeats=2)
-    assert set(found) == {"sdpa_flash", "sdpa_math", "sliced"}
-    assert found
-    assert all(seconds > 0 for seconds in found.values())
+    assert set(found.seconds) == {"sdpa_flash", "sdpa_math", "sliced"}
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    assert found.refused == {}
+
+
+def test_a_kernel_that_cannot_run_here_says_why():
+    claimed = replace(CPU, attention=("sdpa_efficient", "sdpa_math"))
+    found = measure_attention(claimed, tokens=64, heads=2, repeats=1)
+    assert set(found.seconds) == {"sdpa_math", "sliced"}
+    assert "kernel" in found.refused["sdpa_efficient"]
 
 
 def test_cleanup_also_after_an_error():

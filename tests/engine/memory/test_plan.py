@@ -184,6 +184,14 @@ def test_a_setting_never_run_follows_from_two_others(work: Work) -> None:
     assert 0.95 * truth <= forecast.peak <= 1.20 * truth
 
 
+def test_the_noise_of_small_pictures_says_nothing_about_huge_ones() -> None:
+    small = [Work(64, 64), Work(72, 64), Work(64, 64)]
+    peaks = [MeasuredPeak(300_000_000, bare(work)[1], work.width, work.height, work.pictures) for work in small]
+    huge = Work(4096, 4096, pictures=16)
+    forecast = corrected(bare(huge)[0], huge, peaks)  # type: ignore[arg-type]
+    assert forecast.peak > 0.95 * bare(huge)[1]
+
+
 def test_nothing_measured_changes_nothing() -> None:
     work = Work(512, 512)
     forecast = bare(work)[0]
