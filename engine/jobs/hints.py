@@ -15,6 +15,7 @@ from engine.control.fit import Size
 from engine.control.hints import HintFolder, HintRequest
 from engine.control.preprocessors.base import Pixels, Preprocessor
 from engine.control.preprocessors.table import preprocessor
+from engine.library.stamps import stamp_of
 from engine.loading.torchvision_guard import guard_torchvision
 from engine.memory.pool import Lease, ModelPool
 from engine.protocol.commands import AssetRef
@@ -110,8 +111,7 @@ class HintShop:
 
 
 def _stamped(path: Path) -> str:
-    stat = path.stat()
-    return f"{path.name}:{stat.st_size}-{stat.st_mtime_ns}"
+    return f"{path.name}:{stamp_of(path)}"
 
 
 def _view(request: HintRequest, ref: AssetRef, *, cached: bool = False, seconds: float = 0.0) -> HintView:

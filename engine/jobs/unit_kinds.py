@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from engine.control.reference import Reference
 from engine.control.schedule import Window
 from engine.jobs.hints import HintShop
 from engine.library.controlnets import ControlEntry, ControlShelf
+from engine.library.stamps import stamp_of
 from engine.loading.image_encoder import load_image_encoder
 from engine.loading.ip_adapter import load_ip_adapter
 from engine.loading.loader import module_config, nbytes
@@ -88,7 +88,7 @@ class PictureUnits:
         found = self._cache.get((key, unit.image, "seen")), self._cache.get((key, str(folder), "nothing"))
         if found[0] is not None and found[1] is not None:
             return found[0], found[1]
-        place = UnitPartKey(str(folder), _stamp(folder), key.dtype, "image encoder")
+        place = UnitPartKey(str(folder), stamp_of(folder), key.dtype, "image encoder")
         load = partial(load_image_encoder, folder, dtype=bundle.dtype, device=bundle.device)
         with self._pool.lease(place, load, nbytes) as encoder:
             made: Seen = adapter.see(encoder, self._hints.picture(unit.image))
@@ -112,8 +112,3 @@ def _load(key: UnitPartKey, entry: ControlEntry, bundle: ModelBundle) -> IpAdapt
     config = module_config(bundle.parts.shape("unet"))
     model = load_ip_adapter(entry.path, config, title=entry.view.title, dtype=bundle.dtype, device=bundle.device)
     return IpAdapter(model, f"{key.source}|{key.stamp}|{key.dtype}")
-
-
-def _stamp(folder: Path) -> str:
-    stat = (folder / "model.safetensors").stat()
-    return f"{stat.st_size}-{stat.st_mtime_ns}"

@@ -15,6 +15,7 @@ from engine.library.entries import ModelEntry
 from engine.library.ip_adapters import EncoderFolders
 from engine.library.library import Library
 from engine.library.names import nearest
+from engine.library.stamps import stamp_if_there
 from engine.protocol.controls import ControlNetView
 from engine.protocol.library import FileView
 from engine.protocol.specs import UnitKind
@@ -64,7 +65,8 @@ class ControlShelf:
         if view is None or view.problem:
             problem = view.problem if view is not None else f"{path.name} is gone."
             raise ControlError("control_unsupported", problem, "Choose another ControlNet.")
-        facts, stamp = _facts(path, _stamp(path)), _stamp(path)
+        stamp = _stamp(path)
+        facts = _facts(path, stamp)
         entry = ControlEntry(view, path, _type(facts, path, view.title), facts, stamp)
         if kind is not None and facts.kind != kind:
             raise _wrong_kind(entry, kind)
@@ -220,6 +222,5 @@ def _config(model: ModelEntry, part: str) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> str:
-    """Size and time of change of a file, or of a component folder's weights."""
-    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
-    return ";".join(f"{each.stat().st_size}-{each.stat().st_mtime_ns}" for each in files)
+    """Of a folder the config tells the facts, so it counts too."""
+    return f"{stamp_if_there(path)};{stamp_if_there(path / 'config.json')}" if path.is_dir() else stamp_if_there(path)

@@ -52,16 +52,3 @@ class ModelEntry:
         """How long a token's vector is in each text encoder."""
         encoders = [part for part in self.family.parts if part.startswith("text_encoder")]
         return tuple(int(self.config.get(part, {}).get("hidden_size", 0)) for part in encoders)
-
-
-def stamp_of(path: Path) -> str:
-    """Size and time of change of a file, or of the weights in a folder.
-
-    Raises:
-        OSError: it is not there.
-    """
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*/*") if file.suffix in {".safetensors", ".bin"})
-        return ";".join(stamp_of(file) for file in files)
-    stat = path.stat()
-    return f"{stat.st_size}-{stat.st_mtime_ns}"

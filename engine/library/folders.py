@@ -87,10 +87,15 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: (file.suffix != ".safetensors", file.name))
 
 
+def component_folders(folder: Path) -> list[Path]:
+    """Where weights may lie in a diffusers folder: at its top (a single component), and in its parts."""
+    return [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of the weights that loading the folder reads: one file a component, or all of its shards."""
     total = 0
-    for part in [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]:
+    for part in component_folders(folder):
         files = weight_files(part)
         shards = [file for file in files if "-of-" in file.name]
         total += sum(file.stat().st_size for file in (shards or files[:1]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.errors import ModelFileError
-from engine.library.folders import weight_files
+from engine.library.folders import component_folders, weight_files
 from engine.library.headers import read_header
 
 CHUNK = 4 << 20
@@ -26,7 +26,7 @@ def sha256_of(path: Path, stopping: threading.Event | None = None) -> str:
     """
     digest = hashlib.sha256()
     if path.is_dir():
-        for part in [path, *sorted(child for child in path.iterdir() if child.is_dir())]:
+        for part in component_folders(path):
             for file in weight_files(part):
                 digest.update(f"{file.relative_to(path).as_posix()}:{sha256_of(file, stopping)}\n".encode())
         return digest.hexdigest()

@@ -13,7 +13,7 @@ from engine.library.adapter_shelf import AdapterShelf
 from engine.library.catalogue import Catalogue
 from engine.library.defaults import SavedDefaults
 from engine.library.embeddings import EmbeddingEntry, embedding_entries
-from engine.library.entries import ModelEntry, VaeEntry, stamp_of
+from engine.library.entries import ModelEntry, VaeEntry
 from engine.library.files import file_views
 from engine.library.hashing import HashingThread
 from engine.library.index import FileIndex
@@ -23,6 +23,7 @@ from engine.library.no_collecting import no_collecting
 from engine.library.roots import Roots
 from engine.library.scan import Found, Place, hashed_info, read_unread, scan, state_of
 from engine.library.shelf import Shelf
+from engine.library.stamps import stamp_if_there
 from engine.protocol.library import FileKind, FileView, ModelDefaults
 from engine.settings import CatalogueLora, Settings
 
@@ -171,7 +172,7 @@ class Library:
         view, found = self._find_file("vae", name)
         if view.problem:
             raise ModelFileError(found.identity.code or "model_file_unsupported", view.problem, "Choose another VAE.")
-        return VaeEntry(view, found.path, stamp_of(found.path))
+        return VaeEntry(view, found.path, stamp_if_there(found.path))
 
     def path_of(self, kind: FileKind, name: str) -> Path:
         """Where the file of that id or file name lies.

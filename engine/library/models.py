@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from engine.families.families import FAMILIES, UNKNOWN, Family, config_file, read_config
 from engine.library.defaults import distilled, layered
-from engine.library.entries import ModelEntry, stamp_of
+from engine.library.entries import ModelEntry
 from engine.library.identity import Identity
 from engine.library.scan import Found
 from engine.library.sidecars import Sidecar, read_sidecar
+from engine.library.stamps import stamp_if_there
 from engine.protocol.library import ModelDefaults, ModelView
 
 
@@ -98,7 +99,7 @@ def build_entry(found: Found, naming: Naming, shipped: FamilyConfigs) -> ModelEn
         config_dir=config_dir,
         parts=identity.parts,
         problem_code=code,
-        stamp=_stamp(path),
+        stamp=stamp_if_there(path),
     )
 
 
@@ -183,10 +184,3 @@ def _vae_beside(path: Path, sidecar: Sidecar) -> Path | None:
             if (folder / Path(sidecar.vae).name).is_file():
                 return folder / Path(sidecar.vae).name
     return None
-
-
-def _stamp(path: Path) -> str:
-    try:
-        return stamp_of(path)
-    except OSError:
-        return ""

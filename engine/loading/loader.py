@@ -12,7 +12,8 @@ import torch
 
 from engine.errors import ModelFileError
 from engine.families.families import CLIP_TOKENIZER, config_file, read_config
-from engine.library.entries import ModelEntry, VaeEntry, stamp_of
+from engine.library.entries import ModelEntry, VaeEntry
+from engine.library.stamps import stamp_if_there
 from engine.loading.components import build, fill
 from engine.loading.layouts import candidates, read_state
 from engine.loading.torchvision_guard import guard_torchvision
@@ -49,7 +50,7 @@ def component_key(entry: ModelEntry, part: str, dtype: torch.dtype, vae: VaeEntr
     if part == "vae" and vae is not None:
         replacing = f"{vae.path}|{vae.stamp}"
     elif part == "vae" and entry.vae_path is not None:
-        replacing = f"{entry.vae_path}|{_stamp(entry.vae_path)}"
+        replacing = f"{entry.vae_path}|{stamp_if_there(entry.vae_path)}"
     source = "" if replacing else f"{entry.path}|{entry.stamp}"
     return ComponentKey(source, part, str(dtype).removeprefix("torch."), replacing)
 
@@ -211,10 +212,3 @@ def _part_missing(part: str, title: str) -> ModelFileError:
     return ModelFileError(
         "model_parts_missing", f"{title} has no {part} folder with weights.", "Fetch the model again."
     )
-
-
-def _stamp(path: Path) -> str:
-    try:
-        return stamp_of(path)
-    except OSError:
-        return ""

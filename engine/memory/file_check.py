@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from engine.errors import ModelFileError, StudioError
-from engine.library.entries import stamp_of
 from engine.library.hashing import Canceled, sha256_of
+from engine.library.stamps import stamp_if_there
 
 log = logging.getLogger("easel.memory")
 
@@ -78,13 +78,13 @@ class FileCheck:
         """A part was loaded: its file is what it is now."""
         path = file_of(key)
         if path is not None:
-            self._stamps[path] = _stamp(path)
+            self._stamps[path] = stamp_if_there(path)
 
     def look(self) -> None:
         """One round over everything that is loaded."""
         for path in dict.fromkeys(path for key in self._loaded() if (path := file_of(key)) is not None):
-            known = self._stamps.setdefault(path, _stamp(path))
-            now = _stamp(path)
+            known = self._stamps.setdefault(path, stamp_if_there(path))
+            now = stamp_if_there(path)
             if now != known:
                 self._tell(path, now, _changed(path) if now else _gone(path))
             elif now and self._hours:
@@ -111,7 +111,7 @@ class FileCheck:
             return
         self._verified[path, stamp] = self._clock()
         first = expected or self._first.setdefault((path, stamp), found)
-        if found != first and _stamp(path) == stamp:
+        if found != first and stamp_if_there(path) == stamp:
             self._tell(path, stamp, _damaged(path))
 
     def _tell(self, path: Path, stamp: str, error: StudioError) -> None:
@@ -120,14 +120,6 @@ class FileCheck:
         self._told.add((path, stamp, error.code))
         log.warning("%s", error)
         self._fault(error)
-
-
-def _stamp(path: Path) -> str:
-    """ "" where it is gone."""
-    try:
-        return stamp_of(path)
-    except OSError:
-        return ""
 
 
 def _changed(path: Path) -> ModelFileError:

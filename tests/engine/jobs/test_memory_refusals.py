@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.errors import ConflictError, OutOfMemoryError, SpecError, StudioError
-from engine.library.entries import stamp_of
+from engine.library.stamps import stamp_of
 from engine.protocol.memory_commands import PinModel, ReleaseMemory, SetLevel
 from tests.engine.jobs.conftest import Studio, studio_on
 from tests.engine.jobs.test_levels import SPEC, at_step

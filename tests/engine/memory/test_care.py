@@ -13,6 +13,7 @@ import pytest
 from engine.errors import ModelFileError, OutOfMemoryError, SpecError, StudioError
 from engine.jobs.controls import ControlKey
 from engine.library.library import Library
+from engine.library.stamps import stamp_of
 from engine.loading.loader import ComponentKey
 from engine.memory.ahead import LoadAhead
 from engine.memory.cache import ByteCache
@@ -152,11 +153,12 @@ class Files:
         self.asked += path == self.path
         return self.known
 
-    def damage(self) -> None:
-        """Other bytes, the same size and date."""
-        before = self.path.stat()
-        self.path.write_bytes(b"x" * before.st_size)
-        os.utime(self.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+def damage(path: Path) -> None:
+    """Other bytes, the same size and date."""
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_a_file_that_is_what_it_was_is_hashed_once(files: Files) -> None:
 
 
 def test_other_bytes_under_the_same_date_are_one_sentence(files: Files) -> None:
-    files.damage()
+    damage(files.path)
     for _ in range(3):
         files.clock.now += 25 * HOUR
         files.check.look()
@@ -227,9 +229,7 @@ def test_files_without_a_hash_of_the_library_are_compared_with_their_first_one(t
     check.seen(keys[kind])
     check.look()
     assert told == []
-    before = path.stat()
-    path.write_bytes(b"x" * before.st_size)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    damage(path)
     check.look()
     assert told == [], "it was looked at just now"
     clock.now += 25 * HOUR
@@ -238,9 +238,40 @@ def test_files_without_a_hash_of_the_library_are_compared_with_their_first_one(t
     assert [error.code for error in told] == ["model_file_damaged"]
 
 
+def folder_of(path: Path, parts: tuple[str, ...]) -> Path:
+    """A folder with weights in these parts; "." is its top, as of a ControlNet, a VAE or an image encoder."""
+    for part in parts:
+        (path / part).mkdir(parents=True, exist_ok=True)
+        (path / part / "diffusion_pytorch_model.safetensors").write_bytes(bytes(range(256)) * 64)
+        (path / part / "config.json").write_text("{}")
+    return path
+
+
+@pytest.mark.parametrize("parts", [(".",), ("unet", "vae")], ids=["a component", "a whole model"])
+def test_a_folder_that_is_damaged_is_one_sentence(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    folder = folder_of(tmp_path / "net", parts)
+    key, told, clock = ControlKey(str(folder), "1", "float32"), list[StudioError](), Clock()
+    check = FileCheck(lambda: [key], lambda path: None, told.append, clock=clock)
+    check.seen(key)
+    check.look()
+    assert told == []
+    damage(folder / parts[-1] / "diffusion_pytorch_model.safetensors")
+    clock.now += 25 * HOUR
+    check.look()
+    assert [error.code for error in told] == ["model_file_damaged"]
+
+
+def test_a_folder_that_is_replaced_is_another_source(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "net", (".",))
+    before = stamp_of(folder)
+    assert before
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"another")
+    assert stamp_of(folder) != before
+
+
 def test_checks_can_be_switched_off(tmp_path: Path, files: Files) -> None:
     never = Files(files.path, hours=0)
-    never.damage()
+    damage(never.path)
     never.check.look()
     assert never.told == []
 
