@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from engine.loading.torchvision_guard import guard_torchvision
+from engine.adapters.file import read_adapter
+from engine.adapters.stack import AdapterStack
+from engine.control.compose import ControlSet
 from engine.pipeline.context import GenerationContext
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin
 from engine.pipeline.model import ModelBundle
 from engine.pipeline.parts import HeldParts
-from engine.protocol.specs import GenerationSpec
+from engine.protocol.specs import AdapterRef, GenerationSpec
+from tests.engine.pipeline.diffusers_pipes import open_pipe
 from tests.support.tiny_models import write_tiny_sd1, write_tiny_sdxl
 
 SPEC = GenerationSpec(
@@ -33,8 +37,9 @@ SPEC = GenerationSpec(
 )
 
 
-def bundle_of(pipe: Any, folder: Path) -> ModelBundle:
+def bundle_of(pipe: Any) -> ModelBundle:
     """A bundle of a diffusers pipeline's components, without a pool."""
+    folder: Path = pipe.folder
     double = hasattr(pipe, "text_encoder_2")
     text = ("text_encoder", "text_encoder_2") if double else ("text_encoder",)
     return ModelBundle(
@@ -50,36 +55,22 @@ def bundle_of(pipe: Any, folder: Path) -> ModelBundle:
 
 @pytest.fixture(scope="session")
 def sd1_pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    guard_torchvision()
-    from diffusers import StableDiffusionPipeline
-
-    folder = write_tiny_sd1(tmp_path_factory.mktemp("sd1"))
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.folder = folder
-    return pipe
+    return open_pipe(write_tiny_sd1(tmp_path_factory.mktemp("sd1")))
 
 
 @pytest.fixture(scope="session")
 def sdxl_pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    guard_torchvision()
-    from diffusers import StableDiffusionXLPipeline
-
-    folder = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
-    pipe = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.folder = folder
-    return pipe
+    return open_pipe(write_tiny_sdxl(tmp_path_factory.mktemp("sdxl")))
 
 
 @pytest.fixture
 def sd1(sd1_pipe: Any) -> ModelBundle:
-    return bundle_of(sd1_pipe, sd1_pipe.folder)
+    return bundle_of(sd1_pipe)
 
 
 @pytest.fixture
 def sdxl(sdxl_pipe: Any) -> ModelBundle:
-    return bundle_of(sdxl_pipe, sdxl_pipe.folder)
+    return bundle_of(sdxl_pipe)
 
 
 @pytest.fixture
@@ -101,3 +92,26 @@ def picture(bundle: ModelBundle, spec: GenerationSpec, index: int = 0, **options
     context = begin(bundle, spec, index, context_id=str(index))
     run_out(bundle, [context], **options)
     return context.latents
+
+
+def drawn(bundle: ModelBundle, spec: GenerationSpec, *units: Any) -> torch.Tensor:
+    """The finished latents of one picture under units, made alone."""
+    (context,) = contexts_of(bundle, [(spec, units)])
+    run_out(bundle, [context])
+    return context.latents
+
+
+def contexts_of(bundle: ModelBundle, made: list[tuple[GenerationSpec, tuple[Any, ...]]]) -> list[GenerationContext]:
+    """Pictures under units, before their first step."""
+    return [
+        begin(bundle, spec, 0, context_id=str(place), controls=ControlSet(units))
+        for place, (spec, units) in enumerate(made)
+    ]
+
+
+def stack_for(bundle: ModelBundle, files: dict[str, Path], *refs: AdapterRef) -> AdapterStack:
+    """Adapters of these files, read for the model."""
+    stack = AdapterStack(bundle.targets)
+    for ref in refs:
+        stack.add(ref, partial(read_adapter, files[ref.name], bundle.targets, title=ref.name))
+    return stack

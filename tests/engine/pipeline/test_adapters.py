@@ -20,7 +20,8 @@ from engine.pipeline.encode import begin, resume
 from engine.pipeline.model import EmbeddingCache, ModelBundle
 from engine.protocol.specs import AdapterRef
 from tests.engine.adapters.making import dora, loha, lora, write_adapter
-from tests.engine.pipeline.conftest import run_out
+from tests.engine.pipeline.conftest import run_out, stack_for
+from tests.engine.pipeline.diffusers_pipes import latents_of, scheduler_of
 
 BOTH = ("unet", "text_encoder")
 
@@ -49,13 +50,7 @@ def attention(key: tuple[str, str]) -> bool:
 
 @pytest.fixture
 def stack_of(sd1: ModelBundle, files: dict[str, Path]) -> Iterator[Callable[..., AdapterStack]]:
-    def make(*refs: AdapterRef) -> AdapterStack:
-        stack = AdapterStack(sd1.targets)
-        for ref in refs:
-            stack.add(ref, partial(read_adapter, files[ref.name], sd1.targets, title=ref.name))
-        return stack
-
-    yield make
+    yield partial(stack_for, sd1, files)
     sd1.carry_unet(AdapterStack(sd1.targets).plan(0.0))
     sd1.carry_text(AdapterStack(sd1.targets).text_plan())
 
@@ -76,19 +71,8 @@ def test_a_stack_gives_the_latents_of_diffusers_with_the_same_files(sd1, sd1_pip
         sd1_pipe.load_lora_weights(str(files["lora"]), adapter_name="lora")
         sd1_pipe.load_lora_weights(str(files["other"]), adapter_name="other")
         sd1_pipe.set_adapters(["lora", "other"], [0.7, 1.0])
-        from diffusers import DPMSolverMultistepScheduler
-
-        sd1_pipe.scheduler = DPMSolverMultistepScheduler.from_config(sd1.scheduler_config)
-        theirs = sd1_pipe(
-            wanted.prompt,
-            negative_prompt=wanted.negative_prompt,
-            num_inference_steps=4,
-            guidance_scale=wanted.guidance,
-            width=64,
-            height=64,
-            generator=torch.Generator("cpu").manual_seed(wanted.seed),
-            output_type="latent",
-        ).images
+        sd1_pipe.scheduler = scheduler_of(sd1_pipe, wanted)
+        theirs = latents_of(sd1_pipe, wanted)
     finally:
         sd1_pipe.unload_lora_weights()
     assert float((plain - theirs).abs().max()) > 1e-2

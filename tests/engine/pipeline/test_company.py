@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from engine.adapters.file import read_adapter
 from engine.adapters.row_paths import RowPaths
 from engine.adapters.stack import AdapterStack
 from engine.pipeline.company import company_key
@@ -19,7 +18,7 @@ from engine.pipeline.encode import begin
 from engine.pipeline.model import ModelBundle
 from engine.protocol.specs import AdapterRef
 from tests.engine.adapters.making import full, loha, lora, tucker, with_bias, write_adapter
-from tests.engine.pipeline.conftest import run_out
+from tests.engine.pipeline.conftest import run_out, stack_for
 
 MAKERS = {"lora": lora, "other": lora, "tucker": tucker, "bias": with_bias, "loha": loha, "full": full}
 
@@ -31,13 +30,7 @@ def stack_of(tmp_path: Path, sd1: ModelBundle) -> Iterator[Callable[..., Adapter
         for seed, (name, make) in enumerate(MAKERS.items())
     }
 
-    def make(*refs: AdapterRef) -> AdapterStack:
-        stack = AdapterStack(sd1.targets)
-        for ref in refs:
-            stack.add(ref, partial(read_adapter, files[ref.name], sd1.targets, title=ref.name))
-        return stack
-
-    yield make
+    yield partial(stack_for, sd1, files)
     sd1.carry_unet(AdapterStack(sd1.targets).plan(0.0))
 
 

@@ -12,12 +12,11 @@ import torch
 from engine.control.compose import ControlSet, Unit
 from engine.control.network import ControlNetwork
 from engine.control.schedule import Window
-from engine.pipeline.context import GenerationContext
 from engine.pipeline.denoise import Stopped, tick
 from engine.pipeline.encode import begin, resume
 from engine.protocol.specs import GenerationSpec
-from tests.engine.pipeline.conftest import bundle_of, run_out
-from tests.engine.pipeline.test_parity import assert_same, scheduler_of
+from tests.engine.pipeline.conftest import contexts_of, drawn, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same, latents_of, on_parts_of
 from tests.support.tiny_models import write_tiny_controlnet
 
 Made = Callable[..., Any]
@@ -59,33 +58,13 @@ def unit(net: Any, picture: torch.Tensor, weight: float = 1.0, **more: Any) -> U
     return Unit(network, network.embed(picture), weight, Window(**more), mode)
 
 
-def run(bundle: Any, spec: GenerationSpec, *units: Unit) -> torch.Tensor:
-    context = begin(bundle, spec, 0, context_id="0", controls=ControlSet(units))
-    run_out(bundle, [context])
-    return context.latents
-
-
 def theirs(pipe: Any, spec: GenerationSpec, nets: list[Any], pictures: list[torch.Tensor], **more: Any) -> torch.Tensor:
     """Latents of diffusers' pipeline with the same parts."""
     double = hasattr(pipe, "text_encoder_2")
     kind = diffusers.StableDiffusionXLControlNetPipeline if double else diffusers.StableDiffusionControlNetPipeline
-    pipe.config_of_scheduler = bundle_of(pipe, pipe.folder).scheduler_config
-    parts = {**pipe.components, "scheduler": scheduler_of(pipe, spec.sampler, spec.schedule, [spec.seed])}
     single = len(nets) == 1
-    reference = kind(**parts, controlnet=nets[0] if single else nets, **({"add_watermarker": False} if double else {}))
-    reference.set_progress_bar_config(disable=True)
-    return reference(
-        spec.prompt,
-        image=pictures[0] if single else pictures,
-        negative_prompt=spec.negative_prompt or None,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="latent",
-        **more,
-    ).images
+    reference = on_parts_of(pipe, kind, spec, controlnet=nets[0] if single else nets)
+    return latents_of(reference, spec, image=pictures[0] if single else pictures, **more)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "heun"])
@@ -93,17 +72,17 @@ def theirs(pipe: Any, spec: GenerationSpec, nets: list[Any], pictures: list[torc
 @pytest.mark.parametrize("guess", [False, True])
 def test_one_unit(sd1_pipe, sd1, nets, spec, sampler, guidance, guess):
     wanted = spec(sampler=sampler, guidance=guidance)
-    ours = run(sd1, wanted, unit(nets[0], hint(1), 0.8, mode="guess" if guess else "balanced"))
+    ours = drawn(sd1, wanted, unit(nets[0], hint(1), 0.8, mode="guess" if guess else "balanced"))
     reference = theirs(sd1_pipe, wanted, nets[:1], [hint(1)], controlnet_conditioning_scale=0.8, guess_mode=guess)
     assert_same(ours, reference)
-    assert not torch.allclose(ours, run(sd1, wanted), atol=1e-2), "the unit does something"
+    assert not torch.allclose(ours, drawn(sd1, wanted), atol=1e-2), "the unit does something"
 
 
 @pytest.mark.parametrize("guess", [False, True])
 @pytest.mark.parametrize("guidance", [6.0, 1.0])
 def test_one_unit_on_sdxl(sdxl_pipe, sdxl, xl_nets, spec, guess, guidance):
     wanted = spec(sampler="euler", guidance=guidance)
-    ours = run(sdxl, wanted, unit(xl_nets[0], hint(1), 0.8, mode="guess" if guess else "balanced"))
+    ours = drawn(sdxl, wanted, unit(xl_nets[0], hint(1), 0.8, mode="guess" if guess else "balanced"))
     reference = theirs(sdxl_pipe, wanted, xl_nets[:1], [hint(1)], controlnet_conditioning_scale=0.8, guess_mode=guess)
     assert_same(ours, reference)
 
@@ -119,7 +98,7 @@ def test_several_units_with_windows(request, which, spec, first, second, sampler
     nets = request.getfixturevalue("nets" if which == "sd1" else "xl_nets")
     wanted = spec(sampler=sampler, steps=10, width=96)
     windows = [{"start": start, "end": end} for start, end in (first, second)]
-    ours = run(
+    ours = drawn(
         bundle,
         wanted,
         unit(nets[0], hint(1, 96), 0.7, **windows[0]),
@@ -139,7 +118,7 @@ def test_several_units_with_windows(request, which, spec, first, second, sampler
 
 def test_a_network_may_be_used_by_two_units(sd1_pipe, sd1, nets, spec):
     wanted = spec(sampler="euler")
-    ours = run(sd1, wanted, unit(nets[0], hint(1), 0.7), unit(nets[0], hint(2), 0.4))
+    ours = drawn(sd1, wanted, unit(nets[0], hint(1), 0.7), unit(nets[0], hint(2), 0.4))
     reference = theirs(
         sd1_pipe, wanted, [nets[0], nets[0]], [hint(1), hint(2)], controlnet_conditioning_scale=[0.7, 0.4]
     )
@@ -149,14 +128,14 @@ def test_a_network_may_be_used_by_two_units(sd1_pipe, sd1, nets, spec):
 def test_pooled_residuals_and_reversed_colours(sd1_pipe, sd1, nets, spec):
     wanted = spec(sampler="euler")
     for net in (nets[2], nets[3]):
-        assert_same(run(sd1, wanted, unit(net, hint(1))), theirs(sd1_pipe, wanted, [net], [hint(1)]))
-    mixed = run(sd1, wanted, unit(nets[2], hint(1)), unit(nets[0], hint(2), mode="guess"))
+        assert_same(drawn(sd1, wanted, unit(net, hint(1))), theirs(sd1_pipe, wanted, [net], [hint(1)]))
+    mixed = drawn(sd1, wanted, unit(nets[2], hint(1)), unit(nets[0], hint(2), mode="guess"))
     assert torch.isfinite(mixed).all()
 
 
 def test_guess_mode_with_several_units(sd1_pipe, sd1, nets, spec):
     wanted = spec(sampler="euler")
-    ours = run(sd1, wanted, unit(nets[0], hint(1), mode="guess"), unit(nets[1], hint(2), mode="guess"))
+    ours = drawn(sd1, wanted, unit(nets[0], hint(1), mode="guess"), unit(nets[1], hint(2), mode="guess"))
     reference = theirs(
         sd1_pipe, wanted, nets[:2], [hint(1), hint(2)], controlnet_conditioning_scale=[1.0, 1.0], guess_mode=True
     )
@@ -173,7 +152,7 @@ def test_no_network_runs_outside_of_its_window(sd1, nets, spec):
     embedded: list[int] = []
     handles.append(nets[0].controlnet_cond_embedding.register_forward_hook(lambda *_: embedded.append(1)))
     units = [unit(nets[0], hint(1), start=0.0, end=0.5), unit(nets[1], hint(2), start=0.5, end=0.8)]
-    run(sd1, spec(sampler="euler", steps=10), *units)
+    drawn(sd1, spec(sampler="euler", steps=10), *units)
     for handle in handles:
         handle.remove()
     assert [len(each) for each in counts] == [5, 3]
@@ -183,17 +162,17 @@ def test_no_network_runs_outside_of_its_window(sd1, nets, spec):
 def test_a_weight_of_nothing_costs_nothing(sd1, nets, spec):
     counted: list[int] = []
     handle = count_forwards(nets[0], counted)
-    ours = run(sd1, spec(), unit(nets[0], hint(1), 0.0))
+    ours = drawn(sd1, spec(), unit(nets[0], hint(1), 0.0))
     handle.remove()
     assert counted == []
-    assert torch.equal(ours, run(sd1, spec()))
+    assert torch.equal(ours, drawn(sd1, spec()))
 
 
 @pytest.mark.parametrize(("mode", "rows"), [("balanced", 2), ("prompt", 2), ("control", 1), ("guess", 1)])
 def test_modes_that_spare_the_negative_prompt_run_half_the_rows(sd1, nets, spec, mode, rows):
     counted: list[int] = []
     handle = count_forwards(nets[0], counted)
-    run(sd1, spec(sampler="euler"), unit(nets[0], hint(1), mode=mode))
+    drawn(sd1, spec(sampler="euler"), unit(nets[0], hint(1), mode=mode))
     handle.remove()
     assert counted == [rows] * 5
 
@@ -202,22 +181,15 @@ def test_the_two_percentage_rules_differ(sd1, nets, spec):
     wanted = spec(sampler="dpmpp_2m", schedule="karras", steps=10)
     counted: list[int] = []
     handle = count_forwards(nets[0], counted)
-    by_step = run(sd1, wanted, unit(nets[0], hint(1), start=0.0, end=0.8, rule="step"))
+    by_step = drawn(sd1, wanted, unit(nets[0], hint(1), start=0.0, end=0.8, rule="step"))
     steps = len(counted)
     counted.clear()
-    by_sigma = run(sd1, wanted, unit(nets[0], hint(1), start=0.0, end=0.8, rule="sigma"))
+    by_sigma = drawn(sd1, wanted, unit(nets[0], hint(1), start=0.0, end=0.8, rule="sigma"))
     handle.remove()
     times = begin(sd1, wanted, 0, context_id="0").scheduler.timesteps
     assert steps == 8
     assert len(counted) == int((times >= 0.2 * 999).sum()) == 6
     assert not torch.allclose(by_step, by_sigma)
-
-
-def contexts_of(bundle: Any, made: list[tuple[GenerationSpec, tuple[Unit, ...]]]) -> list[GenerationContext]:
-    return [
-        begin(bundle, each, 0, context_id=str(place), controls=ControlSet(units))
-        for place, (each, units) in enumerate(made)
-    ]
 
 
 def test_pictures_with_the_same_networks_share_one_call(sd1, nets, spec):
@@ -227,7 +199,7 @@ def test_pictures_with_the_same_networks_share_one_call(sd1, nets, spec):
         (spec(seed=2, sampler="euler"), (unit(nets[1], hint(3), 1.2, mode="control"), unit(nets[0], hint(4)))),
         (spec(seed=3, sampler="ddim"), (unit(nets[0], hint(5), ramp="cosine"), unit(nets[1], hint(6), mode="guess"))),
     ]
-    alone = [run(sd1, *each) for each in [(wanted, *units) for wanted, units in made]]
+    alone = [drawn(sd1, wanted, *units) for wanted, units in made]
     contexts = contexts_of(sd1, made)
     assert len({context.key for context in contexts}) == 1
     counted: list[int] = []
@@ -278,7 +250,7 @@ def test_prompts_of_different_length_beside_each_other(sd1, nets, spec):
         (spec(prompt=words * count, seed=count, sampler="euler"), (unit(nets[0], hint(count)),))
         for count in (12, 22, 32)
     ]
-    alone = [run(sd1, wanted, *units) for wanted, units in made]
+    alone = [drawn(sd1, wanted, *units) for wanted, units in made]
     contexts = contexts_of(sd1, made)
     lengths = {context.text.length for context in contexts}
     assert len(lengths) == 3
@@ -310,4 +282,4 @@ def test_a_snapshot_goes_on_with_the_same_units_only(sd1, nets, spec):
     resumed = resume(sd1, wanted, 0, data, context_id="0", controls=units)
     assert resumed is not None
     run_out(sd1, [resumed])
-    assert torch.equal(resumed.latents, run(sd1, wanted, unit(nets[0], hint(1))))
+    assert torch.equal(resumed.latents, drawn(sd1, wanted, unit(nets[0], hint(1))))

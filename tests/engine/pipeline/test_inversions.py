@@ -16,6 +16,7 @@ from engine.pipeline.model import EmbeddingCache
 from engine.protocol.library import FileView
 from engine.protocol.specs import AdapterRef
 from tests.engine.pipeline.conftest import bundle_of, picture, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same, latents_of, open_pipe, scheduler_of
 
 WIDTHS = {"sd1": (32,), "sdxl": (32, 48)}
 COUNT = 3
@@ -49,8 +50,7 @@ def with_embeddings(bundle: Any, folder: Any) -> Any:
 
 def loaded(pipe: Any, sources: list[Any]) -> Any:
     """The same pipeline from disk, since diffusers' way changes tokenizer and text encoder for good."""
-    own = type(pipe).from_pretrained(pipe.folder, **({"safety_checker": None} if len(sources) == 1 else {}))
-    own.set_progress_bar_config(disable=True)
+    own = open_pipe(pipe.folder)
     parts = [(own.tokenizer, own.text_encoder)]
     if len(sources) > 1:
         parts.append((own.tokenizer_2, own.text_encoder_2))
@@ -64,26 +64,8 @@ def loaded(pipe: Any, sources: list[Any]) -> Any:
 
 
 def theirs(pipe: Any, spec: Any) -> torch.Tensor:
-    from diffusers import EulerDiscreteScheduler
-
-    pipe.scheduler = EulerDiscreteScheduler.from_config(
-        {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
-    )
-    return pipe(
-        spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="latent",
-    ).images
-
-
-def assert_same(ours: torch.Tensor, reference: torch.Tensor) -> None:
-    scale = max(1.0, float(reference.abs().max()))
-    assert float((ours - reference).abs().max()) <= 1e-5 * scale
+    pipe.scheduler = scheduler_of(pipe, spec)
+    return latents_of(pipe, spec)
 
 
 PROMPTS = [("a myword cat", "dog"), ("a red cat", "myword, dog"), ("myword", "myword")]
@@ -100,7 +82,7 @@ def test_sd1_latents_are_those_of_diffusers(sd1_pipe, sd1, spec, folder, name, p
         update={"prompt": prompt.replace("myword", name), "negative_prompt": negative.replace("myword", name.upper())}
     )
     assert_same(picture(with_embeddings(sd1, folder), ours), reference)
-    assert not torch.allclose(picture(bundle_of(sd1_pipe, sd1_pipe.folder), ours), reference, atol=1e-3)
+    assert not torch.allclose(picture(bundle_of(sd1_pipe), ours), reference, atol=1e-3)
 
 
 @pytest.mark.parametrize(("prompt", "negative"), PROMPTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from engine.loading.ip_adapter import load_ip_adapter
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin, resume
 from engine.protocol.specs import GenerationSpec
-from tests.engine.pipeline.conftest import bundle_of, run_out
-from tests.engine.pipeline.test_parity import assert_same, scheduler_of
+from tests.engine.pipeline.conftest import contexts_of, drawn, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same, latents_of, on_parts_of
 from tests.support.tiny_ip_adapter import Variant, unet_config, write_tiny_image_encoder, write_tiny_ip_adapter
 from tests.support.tiny_models import write_tiny_controlnet
 
@@ -58,36 +59,14 @@ def prompt(bundle: Any, file: Path, encoder: Path, seed: int, weight: float = 1.
     return ImagePrompt(made, tokens, nothing, weight, Window(**window))
 
 
-def run(bundle: Any, spec: GenerationSpec, *units: Any) -> torch.Tensor:
-    context = begin(bundle, spec, 0, context_id="0", controls=ControlSet(units))
-    run_out(bundle, [context])
-    return context.latents
-
-
 def theirs(pipe: Any, spec: GenerationSpec, encoder: Path, used: list[tuple[Path, int, float]]) -> torch.Tensor:
     """Latents of diffusers' pipeline on copies of the same parts, with `load_ip_adapter`."""
-    import copy
-
-    pipe.config_of_scheduler = bundle_of(pipe, pipe.folder).scheduler_config
-    parts = {name: copy.deepcopy(part) if name == "unet" else part for name, part in pipe.components.items()}
-    parts |= {"scheduler": scheduler_of(pipe, spec.sampler, spec.schedule, [spec.seed])}
-    parts |= {"image_encoder": load_image_encoder(encoder), "feature_extractor": None}
-    reference = type(pipe)(**parts, **({"add_watermarker": False} if hasattr(pipe, "text_encoder_2") else {}))
-    reference.set_progress_bar_config(disable=True)
+    own = {"unet": copy.deepcopy(pipe.unet), "image_encoder": load_image_encoder(encoder)}
+    reference = on_parts_of(pipe, type(pipe), spec, **own, feature_extractor=None)
     names = [file.name for file, _, _ in used]
     reference.load_ip_adapter(str(used[0][0].parent), subfolder="", weight_name=names, image_encoder_folder=None)
     reference.set_ip_adapter_scale([weight for _, _, weight in used])
-    return reference(
-        spec.prompt,
-        ip_adapter_image=[Image.fromarray(picture(seed)) for _, seed, _ in used],
-        negative_prompt=spec.negative_prompt or None,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="latent",
-    ).images
+    return latents_of(reference, spec, ip_adapter_image=[Image.fromarray(picture(seed)) for _, seed, _ in used])
 
 
 @pytest.mark.parametrize("which", ["sd1", "sdxl"])
@@ -97,9 +76,9 @@ def test_one_adapter(request, which, variant, guidance, files, encoder, spec):
     pipe, bundle = request.getfixturevalue(f"{which}_pipe"), request.getfixturevalue(which)
     wanted = spec(sampler="euler", guidance=guidance)
     file = files[which, variant]
-    ours = run(bundle, wanted, prompt(bundle, file, encoder, 1, 0.7))
+    ours = drawn(bundle, wanted, prompt(bundle, file, encoder, 1, 0.7))
     assert_same(ours, theirs(pipe, wanted, encoder, [(file, 1, 0.7)]))
-    assert not torch.allclose(ours, run(bundle, wanted), atol=1e-2), "the unit does something"
+    assert not torch.allclose(ours, drawn(bundle, wanted), atol=1e-2), "the unit does something"
 
 
 @pytest.mark.parametrize("which", ["sd1", "sdxl"])
@@ -107,7 +86,7 @@ def test_two_adapters_of_different_files(request, which, files, encoder, spec):
     pipe, bundle = request.getfixturevalue(f"{which}_pipe"), request.getfixturevalue(which)
     wanted = spec(sampler="dpmpp_2m", width=96)
     used = [(files[which, "plain"], 1, 0.7), (files[which, "plus"], 2, 0.4)]
-    ours = run(bundle, wanted, *(prompt(bundle, file, encoder, seed, weight) for file, seed, weight in used))
+    ours = drawn(bundle, wanted, *(prompt(bundle, file, encoder, seed, weight) for file, seed, weight in used))
     assert_same(ours, theirs(pipe, wanted, encoder, used))
 
 
@@ -143,12 +122,9 @@ def test_pictures_with_the_same_adapter_share_one_call(sd1, files, encoder, spec
     for seed, (weight, guidance) in enumerate(((0.7, 7.0), (1.2, 3.0), (0.4, 1.0)), start=1):
         tokens, nothing = shared.adapter.see(load_image_encoder(encoder), picture(seed))
         unit = ImagePrompt(shared.adapter, tokens, nothing, weight)
-        made.append((spec(seed=seed, sampler="euler", guidance=guidance, repeatable=repeatable), unit))
-    alone = [run(sd1, *each) for each in made]
-    contexts = [
-        begin(sd1, wanted, 0, context_id=str(place), controls=ControlSet((unit,)))
-        for place, (wanted, unit) in enumerate(made)
-    ]
+        made.append((spec(seed=seed, sampler="euler", guidance=guidance, repeatable=repeatable), (unit,)))
+    alone = [drawn(sd1, wanted, *units) for wanted, units in made]
+    contexts = contexts_of(sd1, made)
     assert len({context.key for context in contexts}) == 1
     assert run_out(sd1, contexts) == 5
     for context, expected in zip(contexts, alone, strict=True):
@@ -165,9 +141,9 @@ def test_beside_a_controlnet(sd1_pipe, sd1, files, encoder, spec, tmp_path):
     unit = Unit(network, network.embed(torch.rand(1, 3, 64, 64)), 0.8)
     picture_unit = prompt(sd1, files["sd1", "plain"], encoder, 1, 0.7)
     wanted = spec(sampler="euler")
-    both = run(sd1, wanted, unit, picture_unit)
-    assert not torch.allclose(both, run(sd1, wanted, unit), atol=1e-2)
-    assert not torch.allclose(both, run(sd1, wanted, picture_unit), atol=1e-2)
+    both = drawn(sd1, wanted, unit, picture_unit)
+    assert not torch.allclose(both, drawn(sd1, wanted, unit), atol=1e-2)
+    assert not torch.allclose(both, drawn(sd1, wanted, picture_unit), atol=1e-2)
 
 
 def test_a_snapshot_goes_on_with_the_same_picture_only(sd1, files, encoder, spec):
@@ -180,7 +156,7 @@ def test_a_snapshot_goes_on_with_the_same_picture_only(sd1, files, encoder, spec
     assert resume(sd1, wanted, 0, data, context_id="0", controls=units[1]) is None
     resumed = resume(sd1, wanted, 0, data, context_id="0", controls=units[0])
     run_out(sd1, [resumed])
-    assert torch.equal(resumed.latents, run(sd1, wanted, *units[0].units))
+    assert torch.equal(resumed.latents, drawn(sd1, wanted, *units[0].units))
 
 
 def test_the_loader_reads_the_config_of_a_folder(sd1_pipe, files):

@@ -1,7 +1,4 @@
-"""A picture alone is the picture of diffusers' own pipelines: latents within 1e-5, float32, CPU.
-
-The schedulers of the reference are built here by hand, not through Easel's table.
-"""
+"""A picture alone is the picture of diffusers' own pipelines: latents within 1e-5, float32, CPU."""
 
 from __future__ import annotations
 
@@ -17,29 +14,16 @@ from engine.pipeline.encode import begin
 from engine.pipeline.model import ModelBundle, ready
 from engine.sampling.rows import SAMPLERS
 from tests.engine.pipeline.conftest import bundle_of, picture, run_out
+from tests.engine.pipeline.diffusers_pipes import (
+    SCHEDULERS,
+    assert_same,
+    latents_of,
+    on_parts_of,
+    open_pipe,
+    scheduler_of,
+)
+from tests.support.tiny_models import write_tiny_sd1
 
-REFERENCE: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpm2": ("KDPM2DiscreteScheduler", {}),
-    "dpm2_a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "tcd": ("TCDScheduler", {}),
-}
-SWITCHES: dict[str, dict[str, Any]] = {
-    "automatic": {},
-    "karras": {"use_karras_sigmas": True},
-    "exponential": {"use_exponential_sigmas": True},
-    "sgm_uniform": {"timestep_spacing": "trailing"},
-}
 SHARED = [(row.id, name) for row in SAMPLERS for name in row.schedules if name not in row.own_sigmas]
 # Every combination guided and unguided, in two sizes, alone and in pairs; the other half of the cross product for the
 # schedule that each sampler has of its own.
@@ -50,53 +34,24 @@ CASES = [
 ]
 
 
-def scheduler_of(pipe: Any, sampler: str, schedule: str, seeds: list[int], **more: Any) -> Any:
-    name, settings = REFERENCE[sampler]
-    if sampler == "dpmpp_sde":
-        settings = {"noise_sampler_seed": seeds if len(seeds) > 1 else seeds[0]}
-    config = {name: value for name, value in pipe.config_of_scheduler.items() if not name.startswith("_")}
-    return getattr(diffusers, name).from_config(config, **settings, **SWITCHES[schedule], **more)
-
-
 def theirs(pipe: Any, spec: Any, batch: int = 1, **more: Any) -> torch.Tensor:
     """The pipeline's latents for a spec, with one generator a picture."""
     seeds = [spec.seed + place for place in range(batch)]
-    pipe.scheduler = scheduler_of(pipe, spec.sampler, spec.schedule, seeds, **more)
-    return pipe(
-        [spec.prompt] * batch,
+    pipe.scheduler = scheduler_of(pipe, spec, seeds, **more)
+    return latents_of(
+        pipe,
+        spec,
+        prompt=[spec.prompt] * batch,
         negative_prompt=[spec.negative_prompt] * batch if spec.negative_prompt else None,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         eta=0.3 if spec.sampler == "tcd" else 0.0,
-        output_type="latent",
-    ).images
-
-
-def assert_same(ours: torch.Tensor, reference: torch.Tensor) -> None:
-    """Within 1e-5 of the size of the latents (random weights let them grow to ten and more)."""
-    scale = max(1.0, float(reference.abs().max()))
-    assert float((ours - reference).abs().max()) <= 1e-5 * scale
-
-
-@pytest.fixture
-def pipe(sd1_pipe: Any) -> Any:
-    sd1_pipe.config_of_scheduler = bundle_of(sd1_pipe, sd1_pipe.folder).scheduler_config
-    return sd1_pipe
-
-
-@pytest.fixture
-def xl_pipe(sdxl_pipe: Any) -> Any:
-    sdxl_pipe.config_of_scheduler = bundle_of(sdxl_pipe, sdxl_pipe.folder).scheduler_config
-    return sdxl_pipe
+    )
 
 
 @pytest.mark.parametrize(("sampler", "schedule", "guidance", "width", "batch"), CASES)
-def test_latents_are_those_of_stable_diffusion_pipeline(pipe, sd1, spec, sampler, schedule, guidance, width, batch):
+def test_latents_are_those_of_stable_diffusion_pipeline(sd1_pipe, sd1, spec, sampler, schedule, guidance, width, batch):
     wanted = spec(sampler=sampler, schedule=schedule, guidance=guidance, width=width)
-    reference = theirs(pipe, wanted, batch)
+    reference = theirs(sd1_pipe, wanted, batch)
     if batch == 1:
         # The same calls in the same shapes: not a bit differs.
         assert torch.equal(picture(sd1, wanted), reference)
@@ -106,43 +61,36 @@ def test_latents_are_those_of_stable_diffusion_pipeline(pipe, sd1, spec, sampler
     assert_same(torch.cat([context.latents for context in contexts]), reference)
 
 
-@pytest.mark.parametrize("sampler", REFERENCE)
+@pytest.mark.parametrize("sampler", SCHEDULERS)
 @pytest.mark.parametrize(("guidance", "negative", "width"), [(6.0, "dog", 64), (6.0, "", 96), (1.0, "", 64)])
-def test_latents_are_those_of_stable_diffusion_xl_pipeline(xl_pipe, sdxl, spec, sampler, guidance, negative, width):
+def test_latents_are_those_of_stable_diffusion_xl_pipeline(sdxl_pipe, sdxl, spec, sampler, guidance, negative, width):
     wanted = spec(sampler=sampler, guidance=guidance, negative_prompt=negative, width=width)
-    assert_same(picture(sdxl, wanted), theirs(xl_pipe, wanted))
+    assert_same(picture(sdxl, wanted), theirs(sdxl_pipe, wanted))
 
 
-@pytest.mark.parametrize("sampler", REFERENCE)
+@pytest.mark.parametrize("sampler", SCHEDULERS)
 @pytest.mark.parametrize("guidance", [7.0, 1.0])
-def test_models_that_predict_velocity(pipe, sd1, spec, sampler, guidance):
+def test_models_that_predict_velocity(sd1_pipe, sd1, spec, sampler, guidance):
     sd1.scheduler_config["prediction_type"] = "v_prediction"
     wanted = spec(sampler=sampler, guidance=guidance)
-    assert_same(picture(sd1, wanted), theirs(pipe, wanted, prediction_type="v_prediction"))
+    assert_same(picture(sd1, wanted), theirs(sd1_pipe, wanted, prediction_type="v_prediction"))
 
 
-def test_a_model_without_terminal_noise(pipe, sd1, spec):
+def test_a_model_without_terminal_noise(sd1_pipe, sd1, spec):
     sd1.scheduler_config.update(prediction_type="v_prediction", rescale_betas_zero_snr=True)
     wanted = spec(sampler="euler", schedule="sgm_uniform")
     more = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
-    assert_same(picture(sd1, wanted), theirs(pipe, wanted, **more))
+    assert_same(picture(sd1, wanted), theirs(sd1_pipe, wanted, **more))
 
 
-def test_more_steps(pipe, sd1, spec):
+def test_more_steps(sd1_pipe, sd1, spec):
     wanted = spec(sampler="dpmpp_2m", schedule="karras", steps=20)
-    assert torch.equal(picture(sd1, wanted), theirs(pipe, wanted))
+    assert torch.equal(picture(sd1, wanted), theirs(sd1_pipe, wanted))
 
 
-def test_distilled_models_take_the_guidance_as_a_number(sd1_pipe, spec, tmp_path):
-    from diffusers import StableDiffusionPipeline
-
-    from tests.support.tiny_models import write_tiny_sd1
-
-    folder = write_tiny_sd1(tmp_path, time_cond_proj_dim=32)
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipe.set_progress_bar_config(disable=True)
-    bundle = bundle_of(pipe, folder)
-    pipe.config_of_scheduler = bundle.scheduler_config
+def test_distilled_models_take_the_guidance_as_a_number(spec, tmp_path):
+    pipe = open_pipe(write_tiny_sd1(tmp_path, time_cond_proj_dim=32))
+    bundle = bundle_of(pipe)
     wanted = spec(sampler="lcm", guidance=8.0)
     context = begin(bundle, wanted, 0, context_id="x")
     assert context.rows().count == 1
@@ -150,25 +98,22 @@ def test_distilled_models_take_the_guidance_as_a_number(sd1_pipe, spec, tmp_path
     assert torch.equal(context.latents, theirs(pipe, wanted))
 
 
-def test_clip_skip_is_diffusers_clip_skip_plus_one(pipe, sd1, spec):
+def test_clip_skip_is_diffusers_clip_skip_plus_one(sd1_pipe, sd1, spec):
     """For both prompts, as other studios read them; diffusers itself leaves the negative prompt at the last layer."""
-    pipe.scheduler = scheduler_of(pipe, "euler", "automatic", [3])
-    positive, negative = (pipe.encode_prompt(text, "cpu", 1, False, clip_skip=1)[0] for text in ("a red cat", "dog"))
-    reference = pipe(
-        prompt_embeds=positive, negative_prompt_embeds=negative, num_inference_steps=5, guidance_scale=7.0, width=64,
-        height=64, generator=torch.Generator().manual_seed(3), output_type="latent",
-    ).images  # fmt: skip
+    sd1_pipe.scheduler = scheduler_of(sd1_pipe, spec(sampler="euler"))
+    positive, negative = (
+        sd1_pipe.encode_prompt(text, "cpu", 1, False, clip_skip=1)[0] for text in ("a red cat", "dog")
+    )
+    encoded = {"prompt": None, "prompt_embeds": positive, "negative_prompt": None, "negative_prompt_embeds": negative}
+    reference = latents_of(sd1_pipe, spec(), **encoded)
     assert_same(picture(sd1, spec(sampler="euler", clip_skip=2)), reference)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "heun", "euler_a"])
 @pytest.mark.parametrize("strength", [0.6, 1.0])
-def test_a_start_from_latents_is_image_to_image(pipe, sd1, spec, sampler, strength):
+def test_a_start_from_latents_is_image_to_image(sd1_pipe, sd1, spec, sampler, strength):
     clean = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(9))
-    image_to_image = diffusers.StableDiffusionImg2ImgPipeline(**{
-        **pipe.components, "scheduler": scheduler_of(pipe, sampler, "automatic", [3])
-    })  # fmt: skip
-    image_to_image.set_progress_bar_config(disable=True)
+    image_to_image = on_parts_of(sd1_pipe, diffusers.StableDiffusionImg2ImgPipeline, spec(sampler=sampler))
     reference = image_to_image(
         "a red cat", image=clean, negative_prompt="dog", strength=strength, num_inference_steps=5, guidance_scale=7.0,
         generator=torch.Generator().manual_seed(3), output_type="latent",
@@ -196,24 +141,24 @@ def test_a_mask_keeps_the_old_picture_where_it_is_zero(sd1, spec, sampler):
     assert torch.isfinite(context.latents).all()
 
 
-def test_channels_last_changes_nothing_that_counts(pipe, sd1, spec):
+def test_channels_last_changes_nothing_that_counts(sd1_pipe, sd1, spec):
     import copy
 
     wanted = spec(sampler="dpmpp_2m", schedule="karras")
-    last = bundle_of(pipe, pipe.folder)
+    last = bundle_of(sd1_pipe)
     last.parts.put("unet", ready(copy.deepcopy(sd1.unet)).to(memory_format=torch.channels_last))
     assert last.memory_format == torch.channels_last
     assert sd1.memory_format == torch.contiguous_format
-    assert_same(picture(last, wanted), theirs(pipe, wanted))
+    assert_same(picture(last, wanted), theirs(sd1_pipe, wanted))
 
 
-def test_the_decoded_picture_is_the_pipelines_picture(pipe, sd1: ModelBundle, spec):
+def test_the_decoded_picture_is_the_pipelines_picture(sd1_pipe, sd1: ModelBundle, spec):
     wanted = spec(sampler="euler")
     context = begin(sd1, wanted, 0, context_id="x")
     run_out(sd1, [context])
     ours = decode(sd1, [context])[0]
-    pipe.scheduler = scheduler_of(pipe, "euler", "automatic", [3])
-    reference = pipe(
+    sd1_pipe.scheduler = scheduler_of(sd1_pipe, wanted)
+    reference = sd1_pipe(
         "a red cat", negative_prompt="dog", num_inference_steps=5, guidance_scale=7.0, width=64, height=64,
         generator=torch.Generator().manual_seed(3),
     ).images[0]  # fmt: skip

@@ -13,9 +13,8 @@ from engine.control.schedule import Window, signal_share
 from engine.pipeline.denoise import tick
 from engine.pipeline.encode import begin
 from engine.pipeline.picture_latents import picture_latents
-from engine.protocol.specs import GenerationSpec
-from tests.engine.pipeline.conftest import run_out
-from tests.engine.pipeline.test_parity import assert_same
+from tests.engine.pipeline.conftest import contexts_of, drawn, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same
 
 
 def reference(weight: float = 1.0, fidelity: float = 0.5, *, seed: int = 9, **window: Any) -> Reference:
@@ -24,27 +23,23 @@ def reference(weight: float = 1.0, fidelity: float = 0.5, *, seed: int = 9, **wi
     return Reference(latents, noise, weight, fidelity, Window(**window))
 
 
-def run(bundle: Any, spec: GenerationSpec, *units: Any) -> torch.Tensor:
-    context = begin(bundle, spec, 0, context_id="0", controls=ControlSet(units))
-    run_out(bundle, [context])
-    return context.latents
-
-
 @pytest.mark.parametrize("which", ["sd1", "sdxl"])
 def test_without_weight_it_is_the_same_picture_bit_for_bit(request, which, spec):
     bundle = request.getfixturevalue(which)
     wanted = spec(sampler="euler")
-    plain = run(bundle, wanted)
-    assert torch.equal(run(bundle, wanted, reference(0.0)), plain)
-    assert torch.equal(run(bundle, wanted, reference(1.0, start=0.95, end=1.0)), plain), "no step lies in its window"
-    assert not torch.allclose(run(bundle, wanted, reference(1.0)), plain, atol=1e-3)
+    plain = drawn(bundle, wanted)
+    assert torch.equal(drawn(bundle, wanted, reference(0.0)), plain)
+    assert torch.equal(drawn(bundle, wanted, reference(1.0, start=0.95, end=1.0)), plain), "no step lies in its window"
+    assert not torch.allclose(drawn(bundle, wanted, reference(1.0)), plain, atol=1e-3)
 
 
 def test_the_picture_moves_on_with_the_weight(sd1, spec):
     """The way from the plain picture grows with the weight, and a tiny weight changes next to nothing."""
     wanted = spec(sampler="euler")
-    plain = run(sd1, wanted)
-    ways = [float((run(sd1, wanted, reference(weight, 0.0)) - plain).norm()) for weight in (1e-4, 0.25, 0.5, 1.0, 2.0)]
+    plain = drawn(sd1, wanted)
+    ways = [
+        float((drawn(sd1, wanted, reference(weight, 0.0)) - plain).norm()) for weight in (1e-4, 0.25, 0.5, 1.0, 2.0)
+    ]
     assert ways[0] < 0.05 * ways[3]
     assert ways == sorted(ways)
 
@@ -55,21 +50,21 @@ def test_a_picture_that_refers_to_itself_sees_its_own_tokens_twice(sd1, spec):
     context = begin(sd1, wanted, 0, context_id="0")
     rows = context.rows()
     signal = signal_share(context.scheduler, rows.timestep)
-    plain = run(sd1, wanted)
+    plain = drawn(sd1, wanted)
     for weight in (0.3, 1.0, 2.0):
         own = Reference(torch.zeros_like(rows.latents), rows.latents / (1 - signal) ** 0.5, weight, 0.0)
         assert torch.allclose(own.noised(signal), rows.latents, atol=1e-6)
-        assert_same(run(sd1, wanted, own), plain)
+        assert_same(drawn(sd1, wanted, own), plain)
 
 
 @pytest.mark.parametrize("fidelity", [0.0, 0.5, 1.0])
 def test_fidelity_spares_the_negative_prompt(sd1, spec, fidelity):
     """At 1 the negative prompt's answer is the plain one: the pictures at guidance 1 are not touched by fidelity."""
     wanted = spec(sampler="euler", guidance=1.0)
-    assert torch.equal(run(sd1, wanted, reference(1.0, fidelity)), run(sd1, wanted, reference(1.0, 0.0)))
+    assert torch.equal(drawn(sd1, wanted, reference(1.0, fidelity)), drawn(sd1, wanted, reference(1.0, 0.0)))
     guided = spec(sampler="euler", steps=1)
-    others = [run(sd1, guided, reference(1.0, each)) for each in (0.0, 0.5, 1.0)]
-    mine = run(sd1, guided, reference(1.0, fidelity))
+    others = [drawn(sd1, guided, reference(1.0, each)) for each in (0.0, 0.5, 1.0)]
+    mine = drawn(sd1, guided, reference(1.0, fidelity))
     assert sum(torch.equal(mine, other) for other in others) == 1
     middle = (others[0] + others[2]) / 2
     assert (others[1] - middle).norm() < (others[0] - middle).norm(), "half way lies between"
@@ -78,23 +73,20 @@ def test_fidelity_spares_the_negative_prompt(sd1, spec, fidelity):
 def test_several_references_and_their_order(sd1, spec):
     wanted = spec(sampler="euler")
     first, second = reference(1.0), reference(0.5, seed=10)
-    both = run(sd1, wanted, first, second)
-    assert_same(both, run(sd1, wanted, second, first))
-    assert not torch.allclose(both, run(sd1, wanted, first), atol=1e-3)
+    both = drawn(sd1, wanted, first, second)
+    assert_same(both, drawn(sd1, wanted, second, first))
+    assert not torch.allclose(both, drawn(sd1, wanted, first), atol=1e-3)
 
 
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_pictures_with_references_share_calls(sd1, spec, repeatable):
     made = [
-        (spec(seed=1, sampler="euler", repeatable=repeatable), reference(1.0, 0.5)),
-        (spec(seed=2, sampler="ddim", guidance=3.0, repeatable=repeatable), reference(0.4, 0.0, seed=3)),
-        (spec(seed=3, sampler="euler", guidance=1.0, repeatable=repeatable), reference(1.5, 1.0, seed=4)),
+        (spec(seed=1, sampler="euler", repeatable=repeatable), (reference(1.0, 0.5),)),
+        (spec(seed=2, sampler="ddim", guidance=3.0, repeatable=repeatable), (reference(0.4, 0.0, seed=3),)),
+        (spec(seed=3, sampler="euler", guidance=1.0, repeatable=repeatable), (reference(1.5, 1.0, seed=4),)),
     ]
-    alone = [run(sd1, *each) for each in made]
-    contexts = [
-        begin(sd1, wanted, 0, context_id=str(place), controls=ControlSet((unit,)))
-        for place, (wanted, unit) in enumerate(made)
-    ]
+    alone = [drawn(sd1, wanted, *units) for wanted, units in made]
+    contexts = contexts_of(sd1, made)
     assert len({context.key for context in contexts}) == 1
     assert run_out(sd1, contexts) == 5
     for context, expected in zip(contexts, alone, strict=True):
@@ -107,7 +99,7 @@ def test_others_do_not_share_its_calls_and_the_unet_is_as_before(sd1, spec):
     with_it = begin(sd1, spec(), 0, context_id="0", controls=ControlSet((reference(),)))
     without = begin(sd1, spec(seed=5), 0, context_id="1")
     assert with_it.key != without.key
-    plain = run(sd1, spec(seed=5))
+    plain = drawn(sd1, spec(seed=5))
     while not (with_it.finished and without.finished):
         for context in (with_it, without):
             tick(sd1, [context])

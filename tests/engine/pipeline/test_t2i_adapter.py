@@ -18,10 +18,10 @@ from engine.library.identify import identify_file
 from engine.loading.t2i_adapter import load_t2i_adapter
 from engine.pipeline.denoise import tick
 from engine.protocol.specs import GenerationSpec
-from tests.engine.pipeline.conftest import bundle_of, run_out
-from tests.engine.pipeline.test_control import contexts_of, hint, networks, run
+from tests.engine.pipeline.conftest import bundle_of, contexts_of, drawn, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same, latents_of, on_parts_of, open_pipe
+from tests.engine.pipeline.test_control import hint, networks
 from tests.engine.pipeline.test_control import unit as net_unit
-from tests.engine.pipeline.test_parity import assert_same, scheduler_of
 from tests.support.tiny_controls import write_single_t2i, write_tiny_t2i
 from tests.support.tiny_models import write_tiny_sd1
 
@@ -37,15 +37,12 @@ def deep_pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     )
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.folder = folder
-    return pipe
+    return open_pipe(folder)
 
 
 @pytest.fixture
 def deep(deep_pipe: Any) -> Any:
-    return bundle_of(deep_pipe, deep_pipe.folder)
+    return bundle_of(deep_pipe)
 
 
 @pytest.fixture(scope="session")
@@ -71,24 +68,7 @@ def unit(adapter: Any, pixels: torch.Tensor, weight: float = 1.0, **more: Any) -
 def theirs(pipe: Any, spec: GenerationSpec, adapter: Any, pictures: Any, **more: Any) -> torch.Tensor:
     double = hasattr(pipe, "text_encoder_2")
     kind = diffusers.StableDiffusionXLAdapterPipeline if double else diffusers.StableDiffusionAdapterPipeline
-    pipe.config_of_scheduler = bundle_of(pipe, pipe.folder).scheduler_config
-    parts = {**pipe.components, "scheduler": scheduler_of(pipe, spec.sampler, spec.schedule, [spec.seed])}
-    parts = {name: part for name, part in parts.items() if double or name != "image_encoder"}
-    extra = {} if double else {"requires_safety_checker": False}
-    reference = kind(**parts, adapter=adapter, **extra)
-    reference.set_progress_bar_config(disable=True)
-    return reference(
-        spec.prompt,
-        image=pictures,
-        negative_prompt=spec.negative_prompt or None,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="latent",
-        **more,
-    ).images
+    return latents_of(on_parts_of(pipe, kind, spec, adapter=adapter), spec, image=pictures, **more)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -96,16 +76,16 @@ def theirs(pipe: Any, spec: GenerationSpec, adapter: Any, pictures: Any, **more:
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
 def test_one_unit(deep_pipe, deep, adapters, spec, shape, guidance, sampler):
     wanted = spec(sampler=sampler, guidance=guidance)
-    ours = run(deep, wanted, unit(adapters[shape], hint(1), 0.8))
+    ours = drawn(deep, wanted, unit(adapters[shape], hint(1), 0.8))
     reference = theirs(deep_pipe, wanted, adapters[shape], hint(1), adapter_conditioning_scale=0.8)
     assert_same(ours, reference)
-    assert not torch.allclose(ours, run(deep, wanted), atol=1e-2), "the unit does something"
+    assert not torch.allclose(ours, drawn(deep, wanted), atol=1e-2), "the unit does something"
 
 
 def test_grey_hints(deep_pipe, deep, adapters, spec):
     wanted = spec(sampler="euler")
     grey = hint(1)[:, :1]
-    ours = run(deep, wanted, unit(adapters["grey"], grey.expand(-1, 3, -1, -1)))
+    ours = drawn(deep, wanted, unit(adapters["grey"], grey.expand(-1, 3, -1, -1)))
     assert_same(ours, theirs(deep_pipe, wanted, adapters["grey"], grey))
 
 
@@ -113,7 +93,7 @@ def test_two_units(deep_pipe, deep, adapters, spec):
     wanted = spec(sampler="euler", width=96)
     both = [adapters["full_adapter"], adapters["second"]]
     pictures = [hint(1, 96), hint(2, 96)]
-    ours = run(deep, wanted, *(unit(each, pixels, 0.4) for each, pixels in zip(both, pictures, strict=True)))
+    ours = drawn(deep, wanted, *(unit(each, pixels, 0.4) for each, pixels in zip(both, pictures, strict=True)))
     reference = theirs(deep_pipe, wanted, diffusers.MultiAdapter(both), pictures, adapter_conditioning_scale=[0.4, 0.4])
     assert_same(ours, reference)
 
@@ -124,7 +104,7 @@ def test_on_sdxl_with_a_window(sdxl_pipe, sdxl, spec, tmp_path, end):
     folder = write_tiny_t2i(tmp_path, sdxl_pipe.folder, seed=5, shape="full_adapter_xl")
     adapter = diffusers.T2IAdapter.from_pretrained(folder)
     wanted = spec(sampler="euler", steps=8)
-    ours = run(sdxl, wanted, unit(adapter, hint(1), 0.8, end=end))
+    ours = drawn(sdxl, wanted, unit(adapter, hint(1), 0.8, end=end))
     reference = theirs(
         sdxl_pipe, wanted, adapter, hint(1), adapter_conditioning_scale=0.8, adapter_conditioning_factor=end
     )
@@ -136,11 +116,11 @@ def test_the_adapter_runs_once_a_picture_and_beside_controlnets(deep_pipe, deep,
     handle = adapters["full_adapter"].register_forward_hook(lambda *_: counted.append(1))
     net = networks(deep_pipe, tmp_path_factory)[0]
     feature, network = unit(adapters["full_adapter"], hint(1), 0.7), net_unit(net, hint(2), 0.5)
-    both = run(deep, spec(sampler="euler"), feature, network)
+    both = drawn(deep, spec(sampler="euler"), feature, network)
     handle.remove()
     assert len(counted) == 1
-    assert not torch.allclose(both, run(deep, spec(sampler="euler"), network), atol=1e-2)
-    assert not torch.allclose(both, run(deep, spec(sampler="euler"), feature), atol=1e-2)
+    assert not torch.allclose(both, drawn(deep, spec(sampler="euler"), network), atol=1e-2)
+    assert not torch.allclose(both, drawn(deep, spec(sampler="euler"), feature), atol=1e-2)
 
 
 def test_pictures_share_a_call_whichever_adapters_they_have(deep, adapters, spec):
@@ -149,7 +129,7 @@ def test_pictures_share_a_call_whichever_adapters_they_have(deep, adapters, spec
         (spec(seed=2, sampler="euler"), (unit(adapters["second"], hint(2), 1.2, mode="control"),)),
         (spec(seed=3, sampler="ddim", guidance=1.0), (unit(adapters["light_adapter"], hint(3), ramp="cosine"),)),
     ]
-    alone = [run(deep, wanted, *units) for wanted, units in made]
+    alone = [drawn(deep, wanted, *units) for wanted, units in made]
     contexts = contexts_of(deep, made)
     assert len({context.key for context in contexts}) == 1
     assert run_out(deep, contexts) == 5

@@ -14,9 +14,9 @@ from engine.control.schedule import Window
 from engine.control.union import UnionNetwork
 from engine.library.control_types import union_place
 from engine.protocol.specs import GenerationSpec
-from tests.engine.pipeline.conftest import bundle_of, run_out
-from tests.engine.pipeline.test_control import contexts_of, count_forwards, run
-from tests.engine.pipeline.test_parity import assert_same, scheduler_of
+from tests.engine.pipeline.conftest import contexts_of, drawn, run_out
+from tests.engine.pipeline.diffusers_pipes import assert_same, latents_of, on_parts_of
+from tests.engine.pipeline.test_control import count_forwards
 from tests.support.tiny_controls import write_tiny_union
 
 
@@ -44,41 +44,28 @@ def unit(net: Any, place: int, seed: int, weight: float = 1.0, **more: Any) -> U
 
 
 def theirs(pipe: Any, spec: GenerationSpec, net: Any, **more: Any) -> torch.Tensor:
-    pipe.config_of_scheduler = bundle_of(pipe, pipe.folder).scheduler_config
-    parts = {**pipe.components, "scheduler": scheduler_of(pipe, spec.sampler, spec.schedule, [spec.seed])}
-    reference = diffusers.StableDiffusionXLControlNetUnionPipeline(**parts, controlnet=net, add_watermarker=False)
-    reference.set_progress_bar_config(disable=True)
-    return reference(
-        spec.prompt,
-        negative_prompt=spec.negative_prompt or None,
-        num_inference_steps=spec.steps,
-        guidance_scale=spec.guidance,
-        width=spec.width,
-        height=spec.height,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="latent",
-        **more,
-    ).images
+    kind = diffusers.StableDiffusionXLControlNetUnionPipeline
+    return latents_of(on_parts_of(pipe, kind, spec, controlnet=net), spec, **more)
 
 
 @pytest.mark.parametrize("place", [0, 3, 5])
 @pytest.mark.parametrize("guidance", [7.0, 1.0])
 def test_one_unit_of_each_type(sdxl_pipe, sdxl, unions, spec, place, guidance):
     wanted = spec(sampler="euler", guidance=guidance)
-    ours = run(sdxl, wanted, unit(unions[0], place, 1, 0.8))
+    ours = drawn(sdxl, wanted, unit(unions[0], place, 1, 0.8))
     reference = theirs(
         sdxl_pipe, wanted, unions[0], control_image=[picture(1)], control_mode=[place],
         controlnet_conditioning_scale=0.8,
     )  # fmt: skip
     assert_same(ours, reference)
-    other = run(sdxl, wanted, unit(unions[0], (place + 1) % 6, 1, 0.8))
+    other = drawn(sdxl, wanted, unit(unions[0], (place + 1) % 6, 1, 0.8))
     assert not torch.allclose(ours, other, atol=1e-2), "the type is heard"
 
 
 def test_guess_mode(sdxl_pipe, sdxl, unions, spec):
     """With guidance, diffusers' own guess mode fails for union ControlNets."""
     wanted = spec(sampler="euler", guidance=1.0)
-    ours = run(sdxl, wanted, unit(unions[0], 3, 1, mode="guess"))
+    ours = drawn(sdxl, wanted, unit(unions[0], 3, 1, mode="guess"))
     reference = theirs(
         sdxl_pipe, wanted, unions[0], control_image=[picture(1)], control_mode=[3], guess_mode=True,
         controlnet_conditioning_scale=1.0,
@@ -88,7 +75,7 @@ def test_guess_mode(sdxl_pipe, sdxl, unions, spec):
 
 def test_two_unions_with_windows(sdxl_pipe, sdxl, unions, spec):
     wanted = spec(sampler="dpmpp_2m", steps=10)
-    ours = run(
+    ours = drawn(
         sdxl, wanted, unit(unions[0], 1, 1, 0.7, start=0.0, end=0.6), unit(unions[1], 3, 2, 0.5, start=0.3, end=1.0)
     )
     reference = theirs(
@@ -106,7 +93,7 @@ def test_the_hint_and_its_type_are_looked_at_once_a_picture(sdxl, unions, spec):
     layer = unions[0].transformer_layes[0].register_forward_hook(lambda *_: looked.append(1))
     counted: list[int] = []
     forwards = count_forwards(unions[0], counted)
-    run(sdxl, spec(sampler="euler", steps=6), unit(unions[0], 3, 1, end=0.5))
+    drawn(sdxl, spec(sampler="euler", steps=6), unit(unions[0], 3, 1, end=0.5))
     for each in (handle, layer, forwards):
         each.remove()
     assert len(looked) == 1
@@ -118,7 +105,7 @@ def test_pictures_of_the_same_type_share_a_call_and_do_not_change_each_other(sdx
         (spec(seed=1, sampler="euler"), (unit(unions[0], 3, 1, 0.7),)),
         (spec(seed=2, sampler="euler"), (unit(unions[0], 3, 2, 1.2),)),
     ]
-    alone = [run(sdxl, wanted, *units) for wanted, units in made]
+    alone = [drawn(sdxl, wanted, *units) for wanted, units in made]
     contexts = contexts_of(sdxl, made)
     assert len({context.key for context in contexts}) == 1
     run_out(sdxl, contexts)
