@@ -1,6 +1,6 @@
 // Asking the studio for something: REST for what is done to jobs and pictures, signals through the bridge for the form.
 
-import { say } from "./say.js";
+import { inFull, say } from "./say.js";
 
 let attach;
 const bridge = new Promise((resolve) => {
@@ -51,7 +51,7 @@ async function ask(method, path, { params = {}, body = null, file = null, quiet 
     answer = { error: { code: "unreachable", message: "The studio does not answer.", hint: "Is it still running?" } };
   }
   if (failed) {
-    if (!quiet) say(`${answer.error.message} ${answer.error.hint}`.trim(), { kind: "error" });
+    if (!quiet) say(inFull(answer.error), { kind: "error" });
     throw Object.assign(new Error(answer.error.message), answer.error);
   }
   return answer;

@@ -115,6 +115,17 @@ export function shorten(text, length = 80) {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }
 
+// Put these, and nothing else, into a list. What stands where it belongs is not touched: the focus would be lost.
+export function arrange(list, elements) {
+  const had = list.contains(document.activeElement) ? document.activeElement : null;
+  const kept = new Set(elements);
+  for (const old of [...list.children]) if (!kept.has(old)) old.remove();
+  elements.forEach((element, place) => {
+    if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
+  });
+  if (had && document.activeElement !== had && list.contains(had)) had.focus({ preventScroll: true });
+}
+
 // Draw at most once a frame, however many events arrive.
 export function onceAFrame(draw) {
   let asked = false;

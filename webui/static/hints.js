@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { controls } from "./control_shelf.js";
 import { pictureSize } from "./form_numbers.js";
 import { live } from "./live.js";
+import { inFull } from "./say.js";
 import { settled } from "./timing.js";
 
 const WAIT = 300;
@@ -47,7 +48,7 @@ class Hints extends EventTarget {
     try {
       this.known.set(key, { state: "ready", view: await api.makeHint(asked, { quiet: true }), fault: "" });
     } catch (error) {
-      this.known.set(key, { state: "failed", view: null, fault: `${error.message} ${error.hint ?? ""}`.trim() });
+      this.known.set(key, { state: "failed", view: null, fault: inFull(error) });
     }
     this.askers.get(row).key = null;
     this.dispatchEvent(new Event("change"));

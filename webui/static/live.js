@@ -15,6 +15,11 @@ class Live extends EventTarget {
     this.waits = 0;
   }
 
+  // Whether the engine can be asked.
+  get answers() {
+    return this.connected && ["warming", "ready"].includes(this.status.state);
+  }
+
   connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/ws`);

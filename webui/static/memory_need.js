@@ -13,7 +13,6 @@ const STALE = 15000;
 const FIELDS = "#easel-settings-area :is(input, textarea, select)";
 // Of a spec, what memory depends on.
 const COUNTS = ["model", "vae", "width", "height", "count", "batch_size", "guidance", "adapters", "controls", "upscale", "ext"];
-const answers = () => live.connected && ["warming", "ready"].includes(live.status.state);
 
 class Need extends EventTarget {
   constructor() {
@@ -58,7 +57,7 @@ class Need extends EventTarget {
   }
 
   async check() {
-    if (!answers() || !this.watched) return;
+    if (!live.answers || !this.watched) return;
     const old = Date.now() - this.at > STALE;
     const seen = fingerprint();
     if (seen === this.seen && !old) return;

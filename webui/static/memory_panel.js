@@ -12,6 +12,7 @@ import { need } from "./memory_need.js";
 import { Parts } from "./memory_parts.js";
 import { Room } from "./memory_room.js";
 import { memory } from "./memory_state.js";
+import { inFull } from "./say.js";
 
 class MemoryPanel extends HTMLElement {
   connectedCallback() {
@@ -55,7 +56,7 @@ class MemoryPanel extends HTMLElement {
   draw() {
     const { view, error } = memory;
     this.fault.hidden = !error;
-    this.fault.textContent = error ? `${error.message} ${error.hint ?? ""} This is what was known last.`.trim() : "";
+    this.fault.textContent = error ? `${inFull(error)} This is what was known last.` : "";
     this.forecast.update();
     if (!view) return;
     for (const part of [this.bars, this.chart, this.parts, this.log, this.levels, this.measured, this.room]) part.update(view);

@@ -1,18 +1,18 @@
 // The merge beside the stack: the same prompts and seed, painted as one job with the file and with what went into it.
 
 import { api, specOfForm } from "./api.js";
-import { ComparisonCard, verdict } from "./comparison_card.js";
+import { ComparisonCard } from "./comparison_card.js";
 import { comparisons } from "./comparisons.js";
 import { promptsOf } from "./compare_words.js";
 import { h } from "./dom.js";
 import { prompt } from "./prompt.js";
+import { inFull } from "./say.js";
 import { shelf } from "./shelf.js";
 
 export class MergeCompare {
   // `run` answers the merge as it is known now.
   constructor(run) {
     this.run = run;
-    this.id = "";
     this.prompt = h("textarea", { rows: 2, "aria-label": "Prompts of the comparison", placeholder: "What to paint with both; one prompt a line" });
     this.each = h("input", { type: "checkbox", role: "switch", class: "easel-switch" });
     this.each.checked = true;
@@ -27,7 +27,6 @@ export class MergeCompare {
       this.words,
       this.grid,
     );
-    comparisons.addEventListener("change", () => this.update());
     this.fillPrompt();
     this.update();
   }
@@ -48,28 +47,28 @@ export class MergeCompare {
     this.fault = "";
     try {
       const spec = await specOfForm();
-      const view = spec && (await api.compareMerge(this.run().id, { prompts, spec, alone: this.each.checked }, { quiet: true }));
-      if (view) this.follow(view);
+      if (spec) comparisons.take(await api.compareMerge(this.run().id, { prompts, spec, alone: this.each.checked }, { quiet: true }));
     } catch (error) {
-      this.fault = `${error.message} ${error.hint ?? ""}`.trim();
+      this.fault = inFull(error);
     }
     this.start.disabled = false;
     this.update();
   }
 
-  follow(view) {
-    this.id = view.id;
-    comparisons.take(view);
-  }
-
-  // The newest comparison of this merge.
+  // The newest comparison of this merge. Its card says when something has changed.
   update() {
-    const view = comparisons.views.get(this.id) ?? comparisons.list.find((one) => one.merge_id === this.run().id);
+    const view = comparisons.list.find((one) => one.merge_id === this.run().id);
     const row = view?.report?.rows.find((one) => one.role === "merged");
-    this.words.textContent = this.fault || (row ? verdict(row) : "");
+    this.words.textContent = this.fault || verdict(row);
     if (!view) return;
     if (this.card?.view.id === view.id) return this.card.update(view);
     this.card = new ComparisonCard(view);
     this.grid.replaceChildren(this.card.element);
   }
+}
+
+function verdict(row) {
+  if (!row) return "";
+  if (row.decibels === null) return "Stacked and merged are the same, to the last pixel.";
+  return `Stacked and merged are ${row.decibels.toFixed(1)} dB apart: ${row.decibels >= 40 ? "no eye sees it" : row.decibels >= 28 ? "hard to see" : "they differ"}.`;
 }

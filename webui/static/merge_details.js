@@ -36,8 +36,8 @@ export class MergeDetails {
     this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "Name and details" }, h("header", {}, this.heading), this.name.element, h("div", { class: "easel-merge-fields" }, title.element, trigger_words.element, license.element), licences, h("div", { class: "easel-merge-line" }, this.picture, h("div", { class: "easel-buttons" }, this.choose, this.none)), this.rest);
     for (const kind of ["task", "values", "rows"]) draft.addEventListener(kind, () => this.update());
     chosen = (data) => this.take(data);
+    this.known = this.awaited = "";
     this.update();
-    this.known = "";
   }
 
   take(thumbnail) {
@@ -60,8 +60,10 @@ export class MergeDetails {
       this.shown = thumbnail;
       this.picture.replaceChildren(...(thumbnail ? [h("img", { src: `data:image/jpeg;base64,${thumbnail}`, alt: "Picture for the file" })] : []));
     }
-    if (edits && draft.single !== this.known) this.read();
-    if (!edits) this.known = "";
+    if (edits && draft.single !== this.known) this.read(draft.single);
+    if (!edits) this.known = this.awaited = "";
+    // Until it is known what the file says, typing would be overwritten by the answer.
+    for (const part of Object.values(this.parts)) part.input.disabled = this.awaited !== "";
   }
 
   // What a person has changed of it; an emptied field is written as empty.
@@ -77,16 +79,18 @@ export class MergeDetails {
   }
 
   // Editing starts from what the file says.
-  async read() {
-    this.known = draft.single;
-    if (!this.known) return;
-    let details;
+  async read(name) {
+    this.known = this.awaited = name;
+    if (!name) return;
+    let details = null;
     try {
-      details = await api.getAdapter(this.known);
+      details = await api.getAdapter(name);
     } catch {
-      return;
+      // It was said why.
     }
-    if (this.known !== details.view.id && this.known !== draft.single) return;
+    if (this.awaited !== name) return;
+    this.awaited = "";
+    if (!details) return this.update();
     const said = (name) => details.metadata[`modelspec.${name}`] ?? "";
     draft.readMetadata({ title: said("title") || details.view.title, author: said("author"), description: said("description") || details.view.description, license: said("license"), usage_hint: said("usage_hint"), trigger_words: details.view.trigger_words, tags: said("tags") ? said("tags").split(",").map((word) => word.trim()) : [] });
     this.said = draft.written();

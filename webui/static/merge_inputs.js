@@ -1,6 +1,6 @@
 // What goes in: rows of adapters or checkpoints, or the single fields of a task.
 
-import { h, tool } from "./dom.js";
+import { arrange, h, tool } from "./dom.js";
 import { draft, takeStack } from "./merge_draft.js";
 import { choice } from "./merge_fields.js";
 import { forgetModels, knownModels, Picker } from "./merge_picker.js";
@@ -84,21 +84,12 @@ export class MergeInputs {
   }
 
   drawRows(checkpoints) {
-    for (const [key, made] of this.rows) {
-      if (draft.find(key) === made.row && made.adapter !== checkpoints) continue;
-      made.element.remove();
-      this.rows.delete(key);
-    }
+    for (const [key, made] of this.rows) if (draft.find(key) !== made.row || made.adapter === checkpoints) this.rows.delete(key);
     const elements = draft.rows.map((row) => {
       if (!this.rows.has(row.key)) this.rows.set(row.key, new MergeRow(row, { adapter: !checkpoints, titleOfModel: (id) => this.titleOfModel(id) }));
       return this.rows.get(row.key).element;
     });
-    // Rows that stand where they belong are not touched: the focus would be lost.
-    const had = this.list.contains(document.activeElement) ? document.activeElement : null;
-    elements.forEach((element, place) => {
-      if (this.list.children[place] !== element) this.list.insertBefore(element, this.list.children[place] ?? null);
-    });
-    if (had && document.activeElement !== had && this.list.contains(had)) had.focus({ preventScroll: true });
+    arrange(this.list, elements);
     for (const made of this.rows.values()) made.update();
   }
 }

@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { familyName } from "./family.js";
 import { draft } from "./merge_draft.js";
 import { blockBars, energyCurve, energyWords, legend, likeness, loss, percent, spectrum } from "./merge_plots.js";
+import { inFull } from "./say.js";
 import { titleOf } from "./shelf.js";
 import { bytes } from "./size.js";
 import { settled } from "./timing.js";
@@ -80,7 +81,7 @@ export class MergePreview {
 
   failed(error) {
     const base = error.code === "merge_base_needed" ? h("button", { type: "button", class: "easel-mini", text: "Choose the base model", onclick: () => this.askForBase() }) : null;
-    this.content.replaceChildren(h("div", { class: "easel-merge-fault", role: "alert" }, h("p", { text: `${error.message} ${error.hint ?? ""}`.trim() }), base ?? ""));
+    this.content.replaceChildren(h("div", { class: "easel-merge-fault", role: "alert" }, h("p", { text: inFull(error) }), base ?? ""));
   }
 
   names() {

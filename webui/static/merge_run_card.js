@@ -4,6 +4,7 @@ import { openAdapter } from "./adapter_drawer.js";
 import { addToStack } from "./adapter_card.js";
 import { api } from "./api.js";
 import { h, seconds, tool, when } from "./dom.js";
+import { ErrandCard } from "./errand_card.js";
 import { MergeCompare } from "./merge_compare.js";
 import { energyWords, loss } from "./merge_plots.js";
 import { saveRecipe, takeRecipe } from "./merge_recipe.js";
@@ -18,33 +19,18 @@ const WORST = 12;
 const ADAPTERS = ["merge", "extract", "convert"];
 const titleOfTask = (recipe) => TASKS.find((task) => task.id === (recipe.task === "merge" && recipe.inputs.length === 1 ? "resize" : recipe.task))?.title ?? recipe.task;
 
-export class MergeRunCard {
+export class MergeRunCard extends ErrandCard {
   constructor(view) {
-    this.view = view;
-    this.title = h("strong", { text: view.name });
-    this.words = h("span", { class: "easel-quiet easel-merge-run-words", role: "status" });
-    this.bar = h("i");
-    this.meter = h("span", { class: "easel-meter", "aria-hidden": "true" }, this.bar);
-    this.cancel = tool("close", `Cancel the merge ${view.name}`, () => this.stop());
-    this.body = h("div", { class: "easel-merge-run-body" });
-    this.element = h("li", { class: "easel-merge-run", "data-merge": view.id }, h("div", { class: "easel-merge-run-head" }, this.title, h("span", { class: "easel-pill", text: titleOfTask(view.recipe) }), this.words, this.cancel), this.meter, this.body);
-    this.update(view);
+    super(view, { errands: runs, title: view.name, kind: titleOfTask(view.recipe), cancel: `Cancel the merge ${view.name}`, attributes: { "data-merge": view.id } });
+  }
+
+  get made() {
+    return this.view.file_id;
   }
 
   update(view) {
-    this.view = view;
-    const { status, progress } = view;
-    const open = ["queued", "running"].includes(status);
-    this.element.dataset.status = status;
-    this.meter.hidden = status !== "running";
-    this.cancel.hidden = !open;
-    this.bar.style.transform = `scaleX(${progress.fraction})`;
-    const words = this.told();
-    if (this.words.textContent !== words) this.words.textContent = words;
-    const key = JSON.stringify([status, view.file_id, view.error]);
-    if (key === this.key) return;
-    this.key = key;
-    this.body.replaceChildren(...(status === "done" ? this.result() : status === "failed" ? this.failure() : status === "canceled" ? [this.buttons([])] : []));
+    super.update(view);
+    this.compare?.update();
   }
 
   told() {
@@ -57,12 +43,15 @@ export class MergeRunCard {
     return [report?.seconds ? `made in ${seconds(report.seconds)}` : "", finished_at ? when(finished_at) : ""].filter(Boolean).join(" · ");
   }
 
-  failure() {
-    const { error } = this.view;
-    return [h("p", { class: "easel-merge-fault", text: error ? `${error.message} ${error.hint}`.trim() : "It failed." }), this.buttons([])];
+  failed() {
+    return [...super.failed(), this.buttons([])];
   }
 
-  result() {
+  canceled() {
+    return [this.buttons([])];
+  }
+
+  done() {
     const { report, recipe, file_id } = this.view;
     const adapter = ADAPTERS.includes(recipe.task);
     const parts = [];
@@ -109,14 +98,6 @@ export class MergeRunCard {
     if (row) stack.remove(row.key);
     shelf.forget();
     say(`“${this.view.name}” is in the bin.`);
-  }
-
-  async stop() {
-    try {
-      runs.take(await api.cancelMerge(this.view.id));
-    } catch {
-      runs.refresh(this.view.id);
-    }
   }
 
   async use() {

@@ -3,8 +3,7 @@
 import { api, specOfForm } from "./api.js";
 import { ComparisonCard } from "./comparison_card.js";
 import { comparisons } from "./comparisons.js";
-import { h, onceAFrame, tool } from "./dom.js";
-import { live } from "./live.js";
+import { arrange, h, onceAFrame, tool } from "./dom.js";
 import { MergeAsked } from "./merge_asked.js";
 import { MergeDetails } from "./merge_details.js";
 import { draft } from "./merge_draft.js";
@@ -16,7 +15,7 @@ import { MergeRunCard } from "./merge_run_card.js";
 import { runs } from "./merge_runs.js";
 import { MergeTarget } from "./merge_target.js";
 import { TaskCards, taskOf } from "./merge_tasks.js";
-import { say } from "./say.js";
+import { inFull, say } from "./say.js";
 import { shelf } from "./shelf.js";
 
 const NAME_TAKEN = ["merge_name_taken", "in_use"];
@@ -27,10 +26,6 @@ class MergeStudio extends HTMLElement {
     this.redraw ??= onceAFrame(() => this.drawRuns());
     runs.addEventListener("change", this.redraw);
     comparisons.addEventListener("change", this.redraw);
-    if (live.connected) {
-      runs.load();
-      comparisons.load();
-    }
   }
 
   disconnectedCallback() {
@@ -96,10 +91,7 @@ class MergeStudio extends HTMLElement {
   async run(replace = false) {
     await this.held(async () => {
       const view = await api.submitMerge({ recipe: draft.recipe(), file_name: this.name(), replace, usual_base: draft.usualBase() }, { quiet: true });
-      runs.take(view);
-      this.drawRuns();
-      this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
-      say(`“${view.name}” is in the queue.`);
+      this.queued(runs, view, `“${view.name}” is in the queue.`);
     });
   }
 
@@ -107,12 +99,15 @@ class MergeStudio extends HTMLElement {
     await this.held(async () => {
       const spec = await specOfForm();
       if (!spec) return;
-      const view = await api.compareAdapters({ ...draft.comparison(), spec }, { quiet: true });
-      comparisons.take(view);
-      this.drawRuns();
-      this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
-      say("The comparison is in the queue.");
+      this.queued(comparisons, await api.compareAdapters({ ...draft.comparison(), spec }, { quiet: true }), "The comparison is in the queue.");
     });
+  }
+
+  queued(errands, view, words) {
+    errands.take(view);
+    this.drawRuns();
+    this.cards.get(view.id)?.element.scrollIntoView({ block: "nearest" });
+    say(words);
   }
 
   async save() {
@@ -130,22 +125,22 @@ class MergeStudio extends HTMLElement {
   async held(act) {
     this.busy = true;
     this.drawGo();
+    let fault = null;
     try {
       await act();
-      this.busy = false;
-      this.drawGo();
     } catch (error) {
-      this.busy = false;
-      this.drawGo();
-      this.failed(error);
+      fault = error;
     }
+    this.busy = false;
+    this.drawGo();
+    if (fault) this.failed(fault);
   }
 
   failed(error) {
     const ways = [];
     if (NAME_TAKEN.includes(error.code)) ways.push(h("button", { type: "button", class: "easel-mini", text: "Replace that file", onclick: () => this.run(true) }), h("button", { type: "button", class: "easel-mini", text: "Choose another name", onclick: () => this.details.name.input.select() }));
     if (error.code === "merge_base_needed") ways.push(h("button", { type: "button", class: "easel-mini", text: "Choose the base model", onclick: () => this.target.askForBase() }));
-    this.fault.replaceChildren(h("p", { text: `${error.message} ${error.hint ?? ""}`.trim() }), ...(ways.length ? [h("div", { class: "easel-mini-buttons" }, ...ways)] : []));
+    this.fault.replaceChildren(h("p", { text: inFull(error) }), ...(ways.length ? [h("div", { class: "easel-mini-buttons" }, ...ways)] : []));
     this.fault.hidden = false;
   }
 
@@ -159,9 +154,10 @@ class MergeStudio extends HTMLElement {
       else this.cards.set(view.id, view.plan ? new ComparisonCard(view) : new MergeRunCard(view));
       return this.cards.get(view.id).element;
     });
-    if (elements.length !== this.list.children.length || elements.some((element, place) => element !== this.list.children[place])) this.list.replaceChildren(...elements);
+    arrange(this.list, elements);
+    const fault = runs.fault ?? comparisons.fault;
     this.none.hidden = list.length > 0;
-    this.none.textContent = runs.fault ? `${runs.fault.message} ${runs.fault.hint ?? ""}`.trim() : "Nothing has been merged yet. What you run stands here with its numbers, and can be undone.";
+    this.none.textContent = fault ? inFull(fault) : "Nothing has been merged yet. What you run stands here with its numbers, and can be undone.";
   }
 }
 

@@ -10,6 +10,9 @@ function stand() {
   if (shelf.parentElement !== place) place.append(shelf);
 }
 
+// An error in words: what is wrong, and what to do.
+export const inFull = ({ message, hint }) => [message, hint].filter(Boolean).join(" ");
+
 // `stay`: milliseconds, or true to stay until it is closed.
 export function say(text, { kind = "info", action = null, onAction = null, stay = null } = {}) {
   if (!shelf) {

@@ -1,0 +1,83 @@
+// Errands: jobs that make something else than pictures to keep, such as merges. What is known of those of one kind, kept
+// fresh by the WebSocket and by asking.
+
+import { finished, live } from "./live.js";
+
+export class Errands extends EventTarget {
+  // `kind` is that of their jobs. `all()`, `one(id)` and `cancel(id)` ask the studio, and answer views.
+  constructor(kind, { all, one, cancel }) {
+    super();
+    Object.assign(this, { kind, ask: { all, one, cancel } });
+    this.views = new Map();
+    this.fault = null;
+    this.loaded = false;
+    this.loading = false;
+    live.addEventListener("jobs", ({ detail }) => detail && this.heard(live.jobs.get(detail)));
+    for (const event of ["connection", "engine"]) live.addEventListener(event, () => this.follow());
+  }
+
+  // Newest first.
+  get list() {
+    return [...this.views.values()].sort((a, b) => b.created_at - a.created_at);
+  }
+
+  // After a silence anything may have happened: all are asked for again.
+  follow() {
+    if (!live.answers) this.loaded = false;
+    else if (!this.loaded && !this.loading) this.load();
+  }
+
+  async load() {
+    this.loading = true;
+    try {
+      this.views = new Map((await this.ask.all()).map((view) => [view.id, view]));
+      this.fault = null;
+      this.loaded = live.answers;
+    } catch (error) {
+      // The next event of the engine asks again.
+      this.fault = error;
+    }
+    this.loading = false;
+    this.tell();
+  }
+
+  take(view) {
+    this.views.set(view.id, view);
+    this.tell();
+  }
+
+  // One of the queue's jobs has changed. What is over stays as it is.
+  heard(job) {
+    if (job?.kind !== this.kind) return;
+    const known = this.views.get(job.id);
+    if (known && finished(known)) return;
+    if (!known || finished(job)) this.refresh(job.id);
+    else this.take({ ...known, status: job.status, progress: this.progress(known, job) });
+  }
+
+  // How far it is, by what is known of it and by its job.
+  progress(known, job) {
+    return job.progress;
+  }
+
+  async refresh(id) {
+    try {
+      this.take(await this.ask.one(id));
+    } catch {
+      // Somebody else's, or gone: nothing to show.
+      return;
+    }
+  }
+
+  async cancel(id) {
+    try {
+      this.take(await this.ask.cancel(id));
+    } catch {
+      await this.refresh(id);
+    }
+  }
+
+  tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
