@@ -19,8 +19,9 @@ from engine.adapters.modules import ModuleKey, Targets
 from engine.adapters.patch import ModulePatch
 from engine.adapters.peft_settings import PeftSettings, peft_settings
 from engine.adapters.reading import read_patch
-from engine.adapters.stored import StorageFormat, Stored, Storing, keep_small
+from engine.adapters.stored import Stored, Storing, keep_small
 from engine.errors import AdapterError, ModelFileError
+from engine.library.adapter_storage import StorageFormat
 from engine.library.headers import read_header
 from engine.protocol.adapters import AdapterReport
 

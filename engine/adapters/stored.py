@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,9 @@ from engine.adapters.kinds.parts import Parts
 from engine.adapters.modules import TargetModule
 from engine.adapters.patch import LowRank, ModulePatch
 from engine.adapters.reading import read_patch
+from engine.library.adapter_storage import StorageFormat, fits_8_bits
 
-StorageFormat = Literal["float16", "bfloat16", "int8"]
 _MOST = 127
-# Smaller ones are not worth their scales.
-_SMALLEST = 256
-# A rotation is the identity and a little: its little is what counts, and would be lost beside the 1.
-_WHOLE_ROTATIONS = frozenset({"oft_diag"})
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ def keep_small(parts: Parts, target: TargetModule, wanted: StorageFormat) -> Sto
 def _pack(name: str, tensor: Tensor, wanted: StorageFormat) -> Packed:
     if not tensor.is_floating_point() or tensor.element_size() == 1:
         return Packed(tensor)
-    if wanted == "int8" and tensor.dim() > 1 and tensor.numel() >= _SMALLEST and name not in _WHOLE_ROTATIONS:
+    if wanted == "int8" and fits_8_bits(name, tuple(tensor.shape)):
         # What is no number stays one, so that the picture that it spoils is refused.
         return _in_8_bits(tensor) if bool(torch.isfinite(tensor).all()) else Packed(tensor)
     if tensor.element_size() == 2:

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from engine.adapters.file import Adapter, Stamp, read_adapter, stamp_of
 from engine.adapters.lifecycle import Transition
 from engine.adapters.stack import AdapterStack
-from engine.adapters.stored import StorageFormat
 from engine.errors import StudioError
+from engine.library.adapter_storage import AdapterStorage, StorageFormat, storage_format
 from engine.memory.pool import Lease, ModelPool
 from engine.pipeline.model import ModelBundle
 from engine.protocol.notices import Notice
@@ -21,7 +21,6 @@ from engine.protocol.specs import GenerationSpec
 from engine.store.store import Store
 
 Find = Callable[[str], Path]
-Storage = Literal["auto", "file", "float16", "bfloat16", "int8"]
 # Adapters that a sentence names.
 SHOWN = 3
 
@@ -74,11 +73,11 @@ class AdapterShop:
         storage: how adapters are kept, as `[memory] adapter_storage` says.
     """
 
-    def __init__(self, pool: ModelPool, store: Store, find: Find, *, storage: Storage = "auto") -> None:
+    def __init__(self, pool: ModelPool, store: Store, find: Find, *, storage: AdapterStorage = "auto") -> None:
         self._pool = pool
         self._store = store
         self._find = find
-        self._storage: Storage = storage
+        self._storage = storage
 
     def lend(self, spec: GenerationSpec, bundle: ModelBundle, job_id: str, *, rounding: bool = False) -> LentStack:
         """The stack of a resolved spec for the model of `bundle`. `rounding`: its weights rest in 8 bits, too.
@@ -118,11 +117,8 @@ class AdapterShop:
 
     def _format(self, names: list[str], bundle: ModelBundle, rounding: bool) -> StorageFormat | None:
         """How a picture's adapters are kept; None: as their files have them."""
-        if self._storage == "file":
-            return None
-        if self._storage != "auto":
-            return self._storage
-        return None if not rounding and self._fit(names, bundle) else "int8"
+        short = self._storage == "auto" and (rounding or not self._fit(names, bundle))
+        return storage_format(self._storage, short=short)
 
     def _fit(self, names: list[str], bundle: ModelBundle) -> bool:
         """Whether there is room for all of them as their files have them, once what nobody uses is gone."""

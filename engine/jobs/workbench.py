@@ -17,7 +17,7 @@ from engine.jobs.unit_kinds import UnitPartKey
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.library.library import Library
 from engine.memory.cache import ByteCache
-from engine.memory.levels import FROM_FILE, MemoryOptimizationConfig
+from engine.memory.levels import MemoryOptimizationConfig
 from engine.memory.optimizer import MemoryOptimizer
 from engine.memory.pool import ModelPool
 from engine.memory.steps import GenerationStep
@@ -144,8 +144,7 @@ class Workbench:
 
     def stack(self, spec: GenerationSpec, job_id: str) -> LentStack:
         """The adapters of `spec`, read for the open model. Raises AdapterError, ModelFileError, SpecError."""
-        rounding = self._parts.config.storage_dtype not in ("", FROM_FILE)
-        return self._shop.lend(spec, self.bundle, job_id, rounding=rounding)
+        return self._shop.lend(spec, self.bundle, job_id, rounding=self._parts.config.rounds)
 
     def controls(self, spec: GenerationSpec) -> LentControls:
         """The ControlNet units of `spec`. Raises ControlError, ModelFileError, OutOfMemoryError."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
 
 from engine.errors import StudioError
+from engine.library.adapter_storage import AdapterStorage, StorageFormat, kept_nbytes, storage_format
 from engine.library.entries import ModelEntry
+from engine.library.headers import read_header
 from engine.library.library import Library
+from engine.library.stamps import stamp_of
 from engine.memory.experience import Experience
 from engine.memory.levels import OptimizationLevel
 from engine.memory.parts import ModelSizes, file_nbytes, sizes_of
@@ -29,6 +34,7 @@ class Adviser:
 
     Args:
         resources: the machine as it is when asked. pool: the worker's, None before there is one.
+        adapter_storage: how adapters are kept, as `[memory] adapter_storage` says.
     """
 
     def __init__(
@@ -38,9 +44,11 @@ class Adviser:
         experience: Experience,
         resources: Callable[[], SystemResources],
         pool: Callable[[], ModelPool | None],
+        adapter_storage: AdapterStorage = "auto",
     ) -> None:
         self._store, self._library, self._experience = store, library, experience
         self._resources, self._pool = resources, pool
+        self._adapter_storage: AdapterStorage = adapter_storage
         self._sizes: dict[tuple[str, str], ModelSizes] = {}
         self.dtype = "float32"
 
@@ -68,16 +76,19 @@ class Adviser:
             height=spec.height or defaults.height or 512,
             pictures=max(1, min(spec.count, spec.batch_size)),
             guided=guidance is None or guidance > 1.0,
-            adapter_bytes=sum(self._adapter_bytes(name) for name in adapters),
+            adapter_bytes=sum(self._adapter_bytes(name, short=False) for name in adapters),
+            rounded_adapter_bytes=sum(self._adapter_bytes(name, short=True) for name in adapters),
             control_bytes=sum(file_nbytes(path, self.dtype) for path in paths),
             controls=len(controls),
         )
 
-    def _adapter_bytes(self, name: str) -> int:
-        """Bytes of an adapter's file, which is held beside the weights; 0 for one that is not there: the job is refused
-        for it, and this is only its forecast."""
+    def _adapter_bytes(self, name: str, *, short: bool) -> int:
+        """Bytes of an adapter as it is held beside the weights; 0 for one that is not there: the job is refused for it,
+        and this is only its forecast. `short`: see `storage_format`; that the pool itself is too full for an adapter
+        shows when it is read, so what "auto" then saves is not counted on."""
         try:
-            return self._library.path_of("adapter", name).stat().st_size
+            path = self._library.path_of("adapter", name)
+            return _kept_nbytes(path, stamp_of(path), storage_format(self._adapter_storage, short=short))
         except (StudioError, OSError):
             return 0
 
@@ -138,3 +149,8 @@ class Adviser:
                 here.append(model)
         free = pool.budget_bytes - pool.used_bytes
         return choose_preloads(predicted, loaded=here, sizes=sizes, free_bytes=free, quiet=quiet)
+
+
+@lru_cache(maxsize=512)
+def _kept_nbytes(path: Path, stamp: str, wanted: StorageFormat | None) -> int:
+    return kept_nbytes(read_header(path), wanted)

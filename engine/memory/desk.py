@@ -99,10 +99,13 @@ class MemoryDesk:
         self._sampled = 0.0
         self._events: deque[MemoryEventView] = deque(maxlen=200)
         self._rests: deque[int] = deque(maxlen=50)
-        self.adviser = Adviser(store, library, self.experience, self.resources, lambda: self._pool)
+        settings = settings or MemorySettings()
+        self.adviser = Adviser(
+            store, library, self.experience, self.resources, lambda: self._pool, settings.adapter_storage
+        )
         self._waiting = 0
         self._guard = threading.Lock()
-        self.care = Care(library, settings or MemorySettings(), self.tell, report)
+        self.care = Care(library, settings, self.tell, report)
         self.ahead = LoadAhead(library, self.adviser.weights, self._room, self.tell)
 
     # --- the worker's side -----------------------------------------------------------------------------------------

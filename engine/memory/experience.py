@@ -52,6 +52,7 @@ class Experience:
 
     def add_peak(self, model_id: str, dtype: str, forecast: LevelForecast, work: Work, peak: int) -> None:
         """A job under `forecast.level` took `peak` bytes at most where models compute."""
+        work = work.under(forecast.config)
         self._measurements.add(
             _PEAK,
             self._peak_key(model_id, dtype, forecast.level),

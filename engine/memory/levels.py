@@ -173,6 +173,11 @@ class MemoryOptimizationConfig:
         return _in_ram(cls(level=level))
 
     @property
+    def rounds(self) -> bool:
+        """Whether weights rest in fewer bits than they compute in and their file has."""
+        return self.storage_dtype not in ("", FROM_FILE)
+
+    @property
     def techniques(self) -> tuple[str, ...]:
         """Names of the parts that are switched on, in the order in which they are put on a model."""
         switches = {

@@ -43,8 +43,9 @@ class Work:
     Attributes:
         width, height: pixels. pictures: in one UNet call; guidance makes two rows of each.
         guided: whether the negative prompt costs a second row.
-        adapter_bytes: of adapters that are held beside the weights. control_bytes: of ControlNets' weights, which
-            compute as `controls` copies of the UNet's left half.
+        adapter_bytes: of adapters that are held beside the weights. rounded_adapter_bytes: the same under a level that
+            keeps weights in 8 bits; None: no other. control_bytes: of ControlNets' weights, which compute as `controls`
+            copies of the UNet's left half.
         other_bytes: what else stays loaded (pinned models).
     """
 
@@ -53,6 +54,7 @@ class Work:
     pictures: int = 1
     guided: bool = True
     adapter_bytes: int = 0
+    rounded_adapter_bytes: int | None = None
     control_bytes: int = 0
     controls: int = 0
     other_bytes: int = 0
@@ -61,6 +63,12 @@ class Work:
     def rows(self) -> int:
         """Rows of a UNet call."""
         return self.pictures * (2 if self.guided else 1)
+
+    def under(self, config: MemoryOptimizationConfig) -> Work:
+        """The work with the adapters as they are kept under a config."""
+        if self.rounded_adapter_bytes is None or not config.rounds:
+            return self
+        return replace(self, adapter_bytes=self.rounded_adapter_bytes)
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,7 @@ class Planner:
 
     def forecast(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> LevelForecast:
         """The bytes that `work` takes under `config`."""
+        work = work.under(config)
         stages = (
             self._stage("encode", model, work, config),
             self._stage("denoise", model, work, config),
@@ -321,7 +330,7 @@ class Planner:
 
     def _bands(self, chosen: LevelForecast, model: ModelSizes, work: Work, budget: Budget) -> dict[str, int]:
         """The bytes of the largest stage by what they are for; what is left and the margin are bands of their own."""
-        stage = chosen.largest
+        stage, work = chosen.largest, work.under(chosen.config)
         own = work.other_bytes + work.adapter_bytes + work.control_bytes
         bands = {
             "model": max(0, stage.weights - own),

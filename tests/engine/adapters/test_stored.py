@@ -12,7 +12,9 @@ from engine.adapters.file import Adapter, read_adapter
 from engine.adapters.kinds.parts import Misfit, Parts
 from engine.adapters.modules import TargetModule, Targets
 from engine.adapters.stack import AdapterStack
-from engine.adapters.stored import StorageFormat, StoredPatch, keep_small
+from engine.adapters.stored import StoredPatch, keep_small
+from engine.library.adapter_storage import StorageFormat, kept_nbytes
+from engine.library.headers import read_header
 from engine.protocol.specs import AdapterRef
 from tests.engine.adapters.conftest import LoadParts, unet_output
 from tests.engine.adapters.making import KINDS, lora, oft, tucker, with_bias, write_adapter
@@ -53,6 +55,16 @@ def test_every_kind_does_nearly_the_same_from_fewer_bytes(
         assert (bias is None) == (near is None)
         if bias is not None and near is not None:
             assert distance(bias, near) < 1e-2
+
+
+@pytest.mark.parametrize("storage", [None, *FORMATS])
+@pytest.mark.parametrize("name", list(ALL))
+def test_the_header_tells_what_is_kept(
+    name: str, storage: StorageFormat | None, targets: dict[str, Targets], tmp_path: Path
+) -> None:
+    file = write_adapter(tmp_path / "it.safetensors", targets["sd1"], ALL[name])
+    kept = read_adapter(file, targets["sd1"], title="Ink", storage=storage).nbytes
+    assert kept_nbytes(read_header(file), storage) == pytest.approx(kept, rel=0.01)
 
 
 def test_8_bits_take_a_quarter_of_float32_and_half_of_float16(targets: dict[str, Targets], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.jobs.adapters import AdapterKey
+from engine.memory.levels import OptimizationLevel
 from engine.platform import MappedFiles, system
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import AdapterRef, GenerationSpec
@@ -102,6 +103,24 @@ def test_the_setting_decides(storage: str, word: str, tmp_path: Path) -> None:
         said = told(studio.make(SPEC))
         assert (word in said[0]) if word else said == []
         assert told(studio.make(BARE)) == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "level"), [("auto", "none"), ("auto", "ultra"), ("file", "ultra"), ("float16", "none")]
+)
+def test_the_forecast_counts_what_is_kept(storage: str, level: str, tmp_path: Path) -> None:
+    with studio_on(write(tmp_path, storage)) as studio:
+        studio.level(level)
+        entry = studio.client._runtime.library.find_model(TINY)
+        plan = studio.desk.plan(entry, studio.desk.adviser.work_of(SPEC, entry), level=OptimizationLevel(level))
+
+        def held(unet: Any) -> int:
+            return sum(each.nbytes for each in studio.pool.entries() if isinstance(each.key, AdapterKey))
+
+        with at_step(2, held) as seen:
+            assert studio.make(SPEC).status == "done"
+        assert seen[0] > 0
+        assert plan.bands["adapters"] == pytest.approx(seen[0], rel=0.02)
 
 
 @pytest.mark.skipif(system() != "linux", reason="only there it can be seen what lies in a file")
