@@ -37,7 +37,7 @@ from webui.api import (
     seed,
 )
 from webui.api.failures import add_failures
-from webui.api.static_files import GradioPlotly, OwnFiles
+from webui.api.static_files import OwnFiles, gradio_plotly
 from webui.context import WebContext
 from webui.thumbs import Thumbs
 from webui.warming import STATIC_DIR
@@ -112,7 +112,7 @@ def create_app(context: WebContext) -> FastAPI:
         openapi,
     ):
         app.include_router(module.router)
-    app.router.routes.append(GradioPlotly())
+    app.router.routes.append(gradio_plotly())
     app.router.routes.append(OwnFiles(STATIC_DIR))
     documents: dict[str, Any] = {}
 

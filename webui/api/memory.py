@@ -129,8 +129,7 @@ async def preload(request: Request) -> Response:
 async def measure(request: Request) -> Response:
     """Run a model through the memory levels as one job; `measured` says how far it is, and what was found."""
     asked = await read_model(request, MeasureRequest)
-    fields = {name: getattr(asked, name) for name in ("model", "width", "height", "cancel")}
-    return await ask(request, MeasureLevels(owner=owner_of(request), **fields))
+    return await ask(request, MeasureLevels(owner=owner_of(request), **asked.model_dump()))
 
 
 @router.post("/level", responses={200: {"model": MemoryView}}, openapi_extra=takes("LevelRequest"))

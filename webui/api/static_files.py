@@ -8,12 +8,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from starlette.responses import FileResponse, RedirectResponse
-from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route
 from starlette.types import Receive, Scope, Send
 
 PREFIX = "/static/"
 PLOTLY = "/static/gradio-plotly.js"
+# Where Gradio keeps the modules of its page, in its package.
+GRADIO_ASSETS = "templates/frontend/assets"
 
 
 class OwnFiles(BaseRoute):
@@ -46,30 +49,20 @@ class OwnFiles(BaseRoute):
         return found if found.is_relative_to(self._folder) and found.is_file() else None
 
 
-class GradioPlotly(BaseRoute):
-    """Matches `/static/gradio-plotly.js`, and leads to the module of Gradio's page that holds Plotly.
+def gradio_plotly() -> Route:
+    """`/static/gradio-plotly.js`: leads to the module of Gradio's page that holds Plotly; 404 where there is none.
 
-    Its name has a hash in it, so it is looked up; the module puts `Plotly` into the window when it is imported.
+    Its name has a hash in it, so it is looked up; the module puts `Plotly` into the window when it is imported. Another
+    version of Gradio has another hash, so browsers ask each time.
     """
+    # Not imported: that takes seconds, and the page answers before.
+    found = find_spec("gradio")
+    package = Path(found.origin).parent if found is not None and found.origin is not None else Path()
+    name = next((file.name for file in sorted((package / GRADIO_ASSETS).glob("PlotlyPlot-*.js"))), None)
 
-    def __init__(self) -> None:
-        # Not imported: that takes seconds, and the page answers before.
-        found = find_spec("gradio")
-        package = Path(found.origin).parent if found is not None and found.origin is not None else Path()
-        assets = package / "templates" / "frontend" / "assets"
-        self.name = next((file.name for file in sorted(assets.glob("PlotlyPlot-*.js"))), None)
+    def lead_on(request: Request) -> Response:
+        if name is None:
+            return Response(status_code=404)
+        return RedirectResponse(f"/assets/{name}", headers={"Cache-Control": "no-cache"})
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See Starlette's `BaseRoute`."""
-        if scope["type"] != "http" or scope["path"] != PLOTLY or self.name is None:
-            return Match.NONE, {}
-        return Match.FULL, {}
-
-    def url_path_for(self, name: str, /, **path_params: object) -> object:  # type: ignore[override]
-        """It has no route name."""
-        raise NoMatchFound(name, {})
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lead on. The hash changes with Gradio's version, so browsers ask each time."""
-        answer = RedirectResponse(f"/assets/{self.name}", headers={"Cache-Control": "no-cache"})
-        await answer(scope, receive, send)
+    return Route(PLOTLY, lead_on, include_in_schema=False)
