@@ -1,8 +1,8 @@
 """What the engine half of an extension may add: the whole surface of host API 1, so that its names are settled now.
 
 An extension's `engine_side.py` has `register(host)` and gets an `EngineHost`, which only collects; what was collected
-counts when `register` has come back whole. A method that is not built yet says so with a `SpecError` of code
-`not_built_yet`. docs/extensions.md lists each method with what it does; a test keeps that list complete.
+counts when `register` has come back whole. docs/extensions.md lists each method with what it does; a test keeps that list
+complete.
 """
 
 from __future__ import annotations
@@ -208,11 +208,3 @@ class EngineHost:
         The settings are declared by the web half (`host.settings`); ask while working, not in `register`.
         """
         return self._values().get(name, default)
-
-
-def _not_built_yet(method: str) -> SpecError:
-    return SpecError(
-        "not_built_yet",
-        f"host.{method} is part of host API {HOST_API} but is not built yet in this version of Easel.",
-        "Leave the call out, or guard it with SpecError; docs/extensions.md says what works.",
-    )

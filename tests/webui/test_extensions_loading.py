@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SpecError
 from engine.host import ENGINE_METHODS, EngineHost
 from engine.protocol.extensions import EngineHalf, EngineHalves
 from engine.settings import Settings
@@ -191,26 +190,6 @@ def test_the_page_keeps_no_connection_open_for_gradio(tmp_path: Path) -> None:
     config = build_studio(context, load_extensions(tmp_path)).get_config_file()
     assert config["connect_heartbeat"] is False
     assert all(not dependency["queue"] for dependency in config["dependencies"] if dependency["backend_fn"])
-
-
-@pytest.mark.parametrize("method", [entry for entry in ENGINE_METHODS if not entry.built], ids=lambda entry: entry.name)
-def test_engine_methods_that_are_not_built_say_so(method: object) -> None:
-    name = method.name  # type: ignore[attr-defined]
-    arguments = {
-        "prompt_pass": [print],
-        "step_hook": [],
-        "image_post_processor": [print],
-        "sampler": [None, print],
-        "preprocessor": ["x", print],
-        "adapter_kind": [None],
-        "merge_method": [None],
-        "metadata_reader": [print],
-        "setting": ["x"],
-    }[name]
-    with pytest.raises(SpecError) as caught:
-        getattr(EngineHost("x"), name)(*arguments)
-    assert caught.value.code == "not_built_yet"
-    assert name in caught.value.message
 
 
 def test_the_lists_of_host_methods_name_every_public_method() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from engine.client.data_lock import DataLock, current_holder
 from engine.errors import ConflictError, StorageError
+from tests.support.nobody import as_nobody, reachable_folder
 
 ROOT = Path(__file__).parents[3]
 HOLD = (
@@ -99,9 +99,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     assert refused.value.code == "disk_error"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_without_permission_is_one_sentence(tmp_path: Path) -> None:
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(StorageError) as refused:
-        DataLock(tmp_path).acquire("")
-    assert refused.value.code == "disk_read_only"
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no read-only folders")
+def test_a_folder_without_permission_is_one_sentence() -> None:
+    with reachable_folder() as folder:
+        folder.chmod(0o777)
+        with as_nobody(), DataLock(folder, "other.lock") as lock:
+            lock.acquire("")
+        folder.chmod(0o555)
+        with as_nobody(), pytest.raises(StorageError) as refused:
+            DataLock(folder).acquire("")
+        assert refused.value.code == "disk_read_only"
+        assert list(folder.iterdir()) == [folder / "other.lock"]

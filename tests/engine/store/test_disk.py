@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +16,7 @@ from engine.store.db import Db
 from engine.store.faults import as_studio_error
 from engine.store.store import Store, open_store
 from tests.engine.store.making import image_of, new_image, new_job
-
-NOBODY = 65534
+from tests.support.nobody import as_nobody, reachable_folder
 
 
 @contextmanager
@@ -67,27 +64,10 @@ def test_a_full_disk_leaves_picture_and_task_together(store: Store) -> None:
     assert store.jobs._db.value("PRAGMA integrity_check") == "ok"
 
 
-@contextmanager
-def _as_nobody() -> Iterator[None]:
-    """Root may write anywhere: be somebody else for a moment."""
-    if os.name != "posix" or os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that another user can reach."""
-    made = Path(tempfile.mkdtemp(prefix="easel-test-"))
-    made.chmod(0o755)
-    yield made
-    made.chmod(0o755)
-    shutil.rmtree(made)
+    with reachable_folder() as made:
+        yield made
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no read-only folders")
@@ -98,7 +78,7 @@ def test_a_read_only_folder(folder: Path, there: str) -> None:
         open_store(state).close()
         state.chmod(0o555)
     folder.chmod(0o555)
-    with _as_nobody(), pytest.raises(StorageError) as caught:
+    with as_nobody(), pytest.raises(StorageError) as caught:
         open_store(state)
     assert caught.value.code == "disk_read_only"
     assert caught.value.hint
@@ -111,7 +91,7 @@ def test_a_read_only_file(folder: Path) -> None:
     open_store(folder).close()
     (folder / "studio.db").chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
     folder.chmod(0o777)
-    with _as_nobody(), pytest.raises(StorageError) as caught:
+    with as_nobody(), pytest.raises(StorageError) as caught:
         open_store(folder).jobs.submit(new_job())
     assert caught.value.code == "disk_read_only"
 
