@@ -2,9 +2,10 @@
 
 import { adapterCard } from "./adapter_card.js";
 import { api } from "./api.js";
-import { h, icon, tool } from "./dom.js";
+import { arrange, h, icon, tool } from "./dom.js";
 import { familyName } from "./family.js";
 import { live } from "./live.js";
+import { inFull } from "./say.js";
 import { shelf } from "./shelf.js";
 import { stack } from "./stack.js";
 import { settled } from "./timing.js";
@@ -12,12 +13,11 @@ import { settled } from "./timing.js";
 const PAGE = 60;
 // The most that the library gives at once.
 const LONGEST_PAGE = 500;
-const answers = () => live.connected && ["warming", "ready"].includes(live.status.state);
 
 class Gallery extends HTMLElement {
   connectedCallback() {
     if (!this.grid) this.build();
-    this.onState = () => answers() && this.stale && this.reload();
+    this.onState = () => live.answers && this.stale && this.reload();
     this.onLibrary = settled(() => {
       shelf.forget();
       this.reload({ keep: true });
@@ -27,7 +27,7 @@ class Gallery extends HTMLElement {
     live.addEventListener("library", this.onLibrary);
     stack.addEventListener("rows", this.onStack);
     stack.addEventListener("views", this.onStack);
-    if (answers()) this.reload();
+    if (live.answers) this.reload();
   }
 
   disconnectedCallback() {
@@ -91,7 +91,7 @@ class Gallery extends HTMLElement {
     const cards = adapters.map((view) => known.get(JSON.stringify(view)) ?? adapterCard(view));
     adapters.forEach((view) => shelf.know(view));
     this.adapters = [...adapters];
-    if (cards.length !== this.grid.children.length || cards.some((card, place) => card !== this.grid.children[place])) this.grid.replaceChildren(...cards);
+    arrange(this.grid, cards);
   }
 
   async more() {
@@ -129,7 +129,7 @@ class Gallery extends HTMLElement {
   failed(error) {
     if (!this.stale) return;
     this.empty.hidden = false;
-    this.empty.replaceChildren(h("h3", { text: "The adapters cannot be listed" }), h("p", { text: `${error.message} ${error.hint ?? ""}` }));
+    this.empty.replaceChildren(h("h3", { text: "The adapters cannot be listed" }), h("p", { text: inFull(error) }));
   }
 
   mark() {

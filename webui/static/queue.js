@@ -1,6 +1,6 @@
 // The queue panel: all my jobs that wait or run, in order, each with a way to cancel it.
 
-import { h, onceAFrame, seconds, shorten, tool } from "./dom.js";
+import { arrange, h, onceAFrame, seconds, shorten, tool } from "./dom.js";
 import { live } from "./live.js";
 import { cancelJob } from "./stage.js";
 
@@ -38,9 +38,7 @@ class Queue extends HTMLElement {
       this.fill(row, job);
       return row;
     });
-    if (rows.length !== this.list.children.length || rows.some((row, place) => row !== this.list.children[place])) {
-      this.list.replaceChildren(...rows);
-    }
+    arrange(this.list, rows);
   }
 
   row(job) {

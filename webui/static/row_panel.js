@@ -1,7 +1,7 @@
 // The panel of a list of rows: how many are on, the rows in their order, dragged or moved with the arrow keys. With
 // place="form" it is folded, in Text to image; with place="desk" it stands open on a tab of its own. Both show one list.
 
-import { h, onceAFrame } from "./dom.js";
+import { arrange, h, onceAFrame } from "./dom.js";
 import { orderable } from "./stack_order.js";
 
 export class RowPanel extends HTMLElement {
@@ -84,13 +84,8 @@ export class RowPanel extends HTMLElement {
       this.filled = rows.length > 0;
       this.fold.open = this.wished();
     }
-    for (const [key, row] of this.rows) {
-      if (order.find(key) !== row.row) {
-        row.element.remove();
-        this.rows.delete(key);
-      }
-    }
-    this.place(rows.map((row) => this.rowOf(row)));
+    for (const [key, row] of this.rows) if (order.find(key) !== row.row) this.rows.delete(key);
+    arrange(this.list, rows.map((row) => this.rowOf(row)));
     for (const row of this.rows.values()) row.update();
     this.drawRest();
   }
@@ -98,14 +93,5 @@ export class RowPanel extends HTMLElement {
   rowOf(row) {
     if (!this.rows.has(row.key)) this.rows.set(row.key, this.makeRow(row));
     return this.rows.get(row.key).element;
-  }
-
-  // Rows that stand where they belong are not touched: the focus would be lost.
-  place(elements) {
-    const had = this.list.contains(document.activeElement) ? document.activeElement : null;
-    elements.forEach((element, place) => {
-      if (this.list.children[place] !== element) this.list.insertBefore(element, this.list.children[place] ?? null);
-    });
-    if (had && document.activeElement !== had && this.list.contains(had)) had.focus({ preventScroll: true });
   }
 }
