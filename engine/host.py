@@ -1,8 +1,8 @@
 """What the engine half of an extension may add: the whole surface of host API 1, so that its names are settled now.
 
 An extension's `engine_side.py` has `register(host)` and gets an `EngineHost`, which only collects; what was collected
-counts when `register` has come back whole. docs/extensions.md lists each method with what it does; a test keeps that list
-complete.
+counts when `register` has come back whole. docs/extensions.md lists each method with what it does; a test keeps that
+list complete.
 """
 
 from __future__ import annotations
