@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from engine.errors import ModelFileError
 from engine.library.added_kinds import added_mark
-from engine.library.folders import folder_size, identify_folder
+from engine.library.folders import component_folders, folder_size, identify_folder, weight_files
 from engine.library.identify import identify_file
 from engine.library.identity import Identity
 from engine.library.index import FileIndex, Info, KnownRow
@@ -171,13 +171,14 @@ def _side_state(place: Place) -> str:
 
 
 def state_of(path: Path) -> State | None:
-    """A file's state; of a folder, that of its weights and its newest config. None: it is gone."""
+    """A file's state; of a folder, the size of its weights, and when the newest of its files changed. None: gone."""
     try:
         told = os.stat(path)
         if stat.S_ISREG(told.st_mode):
             return told.st_size, told.st_mtime_ns
-        configs = [path, *path.glob("*.json"), *path.glob("*/*.json"), *path.glob("*/*.safetensors")]
-        return folder_size(path), max(file.stat().st_mtime_ns for file in configs)
+        weights = [file for folder in component_folders(path) for file in weight_files(folder)]
+        newest = [path, *path.glob("*.json"), *path.glob("*/*.json"), *weights]
+        return folder_size(path), max(file.stat().st_mtime_ns for file in newest)
     except OSError:
         return None
 

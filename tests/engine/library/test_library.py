@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from engine.errors import ModelFileError, SpecError
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
+from engine.library.scan import state_of
 from engine.protocol.library import FileView, ModelDefaults
 from engine.settings import parse_settings
 from engine.store.store import Store, open_store
@@ -107,6 +109,18 @@ def test_refresh_tells_changes_and_opens_unchanged_files_never_again(
     monkeypatch.setattr("engine.library.scan.identify_file", lambda path: read.append(path.name) or _identity())
     assert library.refresh()
     assert read == ["new.safetensors"]
+
+
+@pytest.mark.parametrize(("part", "name"), [("unet", "x.bin"), (".", "x.safetensors")], ids=["a model", "a component"])
+def test_weights_written_over_in_a_folder_are_another_state(tmp_path: Path, part: str, name: str) -> None:
+    weights = tmp_path / "folder" / part / name
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one")
+    before = state_of(tmp_path / "folder")
+    weights.write_bytes(b"two")
+    later = weights.stat().st_mtime_ns + 10**9
+    os.utime(weights, ns=(later, later))
+    assert state_of(tmp_path / "folder") != before
 
 
 def _identity() -> Any:
