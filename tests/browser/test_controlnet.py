@@ -178,6 +178,24 @@ def test_the_timeline_shows_and_sets_when_a_unit_works(desk: Visit) -> None:
     desk.show("c3-timeline")
 
 
+def test_units_are_compared_with_each_alone_and_all_together(desk: Visit) -> None:
+    page = desk.page
+    add(desk, with_picture=True)
+    add(desk, with_picture=True)
+    known = len(desk.studio.jobs())
+    page.get_by_role("button", name="Compare…").click()
+    dialog = page.get_by_role("dialog", name="Compare the units")
+    dialog.get_by_role("button", name="Paint them").click()
+    page.wait_for_function("document.querySelectorAll('.easel-compare [data-state=done] img').length === 4")
+    dialog.get_by_text("4 of 4 pictures · seed 7").wait_for()
+    desk.show("c5-compared")
+    titles_shown = dialog.locator("figcaption").all_inner_texts()
+    assert titles_shown == ["Without", "tiny-canny", "tiny-scribble", "All together"]
+    made = desk.studio.jobs()[: len(desk.studio.jobs()) - known][::-1]
+    assert [len(job["spec"]["controls"]) for job in made] == [0, 1, 1, 2]
+    page.keyboard.press("Escape")
+
+
 def test_a_unit_that_does_not_fit_says_so_before_anything_is_painted(desk: Visit) -> None:
     page = desk.page
     unit = add(desk)

@@ -1,11 +1,12 @@
 // What an adapter does to a picture: the same seed without it, at half weight, at full weight and with its words, and
 // how far the pictures lie apart.
 
-import { api, specOfForm } from "./api.js";
+import { specOfForm } from "./api.js";
 import { h, thumbUrl } from "./dom.js";
-import { finished, live } from "./live.js";
-import { say } from "./say.js";
-import { stage } from "./stage.js";
+import { live } from "./live.js";
+import { PaintedCell } from "./painted_cell.js";
+import { inFull } from "./say.js";
+import { seedFor } from "./stage.js";
 
 const SIDE = 64;
 const FALLBACK = "a red apple";
@@ -22,7 +23,7 @@ async function run(view, body, ask) {
   if (!spec) return;
   ask.disabled = true;
   const plain = without(spec.prompt || "", view.trigger_words) || FALLBACK;
-  const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
+  const seed = seedFor(spec);
   const cells = [
     { text: "without", weight: null },
     { text: "weight 0.5", weight: 0.5 },
@@ -30,38 +31,31 @@ async function run(view, body, ask) {
     ...(view.trigger_words.length ? [{ text: "weight 1 and its words", weight: 1, words: true }] : []),
   ];
   const told = h("p", { class: "easel-hint", role: "status", text: `Painting ${cells.length} pictures with seed ${seed}…` });
-  for (const cell of cells) cell.element = h("figure", {}, h("div", { class: "easel-plot-cell", "data-state": "waiting" }, h("span", { class: "easel-quiet", text: "…" })), h("figcaption", { text: cell.text }));
-  body.replaceChildren(h("div", { class: "easel-trial-row" }, ...cells.map((cell) => cell.element)), told);
+  for (const cell of cells) cell.picture = new PaintedCell(cell.text);
+  const pictures = cells.map(({ picture }) => picture);
+  body.replaceChildren(h("div", { class: "easel-trial-row" }, ...cells.map(({ text, picture }) => h("figure", {}, picture.element, h("figcaption", { text })))), told);
   try {
     for (const cell of cells) {
       const adapters = cell.weight === null ? [] : [{ name: view.id, unet_weight: cell.weight, add_trigger_words: false }];
       const prompt = cell.words ? [plain, ...view.trigger_words.slice(0, 3)].join(", ") : plain;
-      const job = await api.submitJob({ ...spec, prompt, adapters, controls: [], styles: [], seed, count: 1 });
-      if (!live.jobs.has(job.id)) live.on_job({ job });
-      cell.job = job.id;
+      await cell.picture.paint({ ...spec, prompt, adapters, controls: [], styles: [], seed }, { quiet: true });
     }
-    await Promise.all(cells.map((cell) => painted(cell)));
-    const images = await Promise.all(cells.map(({ image }) => pixels(thumbUrl(image, 240))));
-    told.textContent = sentence(images);
+    await Promise.all(pictures.map(painted));
+    told.textContent = sentence(await Promise.all(pictures.map(({ image }) => pixels(thumbUrl(image, 240)))));
   } catch (error) {
-    told.textContent = error.message;
-    say(error.message, { kind: "error" });
+    told.textContent = inFull(error);
   }
   ask.disabled = false;
 }
 
-function painted(cell) {
+function painted(picture) {
   return new Promise((resolve, reject) => {
     const look = () => {
-      const job = live.jobs.get(cell.job);
-      if (!job || !finished(job)) return;
+      picture.update();
+      if (picture.open) return;
       live.removeEventListener("jobs", look);
-      cell.image = job.images[0];
-      if (!cell.image) return reject(new Error(job.error?.message ?? "The pictures were canceled."));
-      const box = cell.element.firstChild;
-      box.dataset.state = "done";
-      box.replaceChildren(h("img", { src: thumbUrl(cell.image, 240), alt: cell.text }));
-      resolve();
+      if (picture.image) resolve();
+      else reject(picture.view?.error ?? new Error("The pictures were canceled."));
     };
     live.addEventListener("jobs", look);
     look();

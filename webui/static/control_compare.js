@@ -1,11 +1,12 @@
 // The same picture without units, with each alone, and with all: what does each of them do?
 
-import { api, specOfForm } from "./api.js";
+import { specOfForm } from "./api.js";
 import { controlTitle } from "./control_shelf.js";
 import { units, unitOf } from "./control_units.js";
-import { h, pictureUrl, thumbUrl, tool } from "./dom.js";
-import { finished, live } from "./live.js";
-import { stage } from "./stage.js";
+import { h, tool } from "./dom.js";
+import { live } from "./live.js";
+import { PaintedCell } from "./painted_cell.js";
+import { seedFor } from "./stage.js";
 
 let dialog = null;
 
@@ -43,23 +44,21 @@ class CompareDialog {
     const spec = await specOfForm();
     if (!spec) return;
     this.cancel();
-    const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
+    const seed = seedFor(spec);
     const active = units.active();
     const alone = active.length > 1 ? active.map((row) => [controlTitle(row), [row]]) : [];
     const plan = { stopped: false };
     this.plan = plan;
     this.cells = [["Without", []], ...alone, [active.length > 1 ? "All together" : controlTitle(active[0]), active]].map(([title, rows]) => {
-      const element = h("div", { class: "easel-plot-cell" });
-      return { title, controls: rows.map(unitOf), element, figure: h("figure", {}, element, h("figcaption", { text: title })), job: null, image: null };
+      const picture = new PaintedCell(title, { why: true });
+      return { picture, controls: rows.map(unitOf), figure: h("figure", {}, picture.element, h("figcaption", { text: title })) };
     });
     this.grid.replaceChildren(...this.cells.map((cell) => cell.figure));
     this.words.dataset.seed = seed;
     for (const cell of this.cells) {
       if (plan.stopped) return;
       try {
-        const job = await api.submitJob({ ...spec, seed, count: 1, controls: cell.controls });
-        cell.job = job.id;
-        if (!live.jobs.has(job.id)) live.on_job({ job });
+        await cell.picture.paint({ ...spec, seed, controls: cell.controls });
       } catch {
         // The sentence was said; a refusal of one is often one of all.
         plan.stopped = true;
@@ -70,28 +69,16 @@ class CompareDialog {
 
   cancel() {
     if (this.plan) this.plan.stopped = true;
-    for (const { job } of this.cells) if (job && live.jobs.has(job) && !finished(live.jobs.get(job))) api.cancelJob(job, { quiet: true }).catch(() => {});
+    for (const { picture } of this.cells) picture.cancel();
   }
 
   update() {
     if (!this.element.open) return;
-    for (const cell of this.cells) fill(cell);
-    const open = this.cells.some(({ job }) => job && live.jobs.has(job) && !finished(live.jobs.get(job)));
-    const painted = this.cells.filter((cell) => cell.image).length;
+    for (const { picture } of this.cells) picture.update();
+    const open = this.cells.some(({ picture }) => picture.open);
+    const painted = this.cells.filter(({ picture }) => picture.image).length;
     this.words.textContent = this.cells.length ? `${painted} of ${this.cells.length} pictures · seed ${this.words.dataset.seed}` : `${units.active().length > 1 ? units.active().length + 2 : 2} pictures`;
     this.stop.hidden = !open;
     this.start.disabled = open || !units.active().length;
   }
-}
-
-function fill(cell) {
-  const job = cell.job ? live.jobs.get(cell.job) : null;
-  cell.image ??= job?.images[0] ?? null;
-  const preview = job ? live.previews.get(job.id)?.get(0) : null;
-  const key = cell.image?.id ?? `${job?.status}:${preview?.length ?? 0}`;
-  if (cell.key === key) return;
-  cell.key = key;
-  if (cell.image) cell.element.replaceChildren(h("a", { href: pictureUrl(cell.image), target: "_blank", title: "Open the picture" }, h("img", { src: thumbUrl(cell.image, 240), alt: cell.title })));
-  else if (preview) cell.element.replaceChildren(h("img", { src: preview, alt: "", class: "easel-preview" }));
-  else cell.element.replaceChildren(h("span", { class: "easel-quiet", text: job?.error?.message ?? (job?.status === "canceled" ? "left out" : "…") }));
 }

@@ -86,6 +86,11 @@ class Live extends EventTarget {
     if (FINISHED.includes(job.status) && known?.status !== job.status) this.tell("finished", job.id);
   }
 
+  // The studio took a job: the WebSocket may have told more of it by now, a short one may even be over.
+  learn(job) {
+    if (!this.jobs.has(job.id)) this.on_job({ job });
+  }
+
   on_progress({ job_id, progress }) {
     const job = this.jobs.get(job_id);
     if (!job || FINISHED.includes(job.status)) return;

@@ -68,7 +68,7 @@ class Need extends EventTarget {
     if (turn !== this.turn) return;
     if (!spec) return this.tell(null, null);
     // The stack knows its rows before the form's own field does.
-    const whole = { ...spec, adapters: stack.refs(), conflicts: stack.resolution };
+    const whole = { ...spec, adapters: stack.values(), conflicts: stack.resolution };
     const asked = JSON.stringify(COUNTS.map((name) => whole[name]));
     if (asked === this.asked && !old) return;
     this.asked = asked;
@@ -89,7 +89,7 @@ class Need extends EventTarget {
 
 function fingerprint() {
   const values = [...document.querySelectorAll(FIELDS)].map((field) => (["checkbox", "radio"].includes(field.type) ? field.checked : field.value));
-  return JSON.stringify([values, stack.refs()]);
+  return JSON.stringify([values, stack.values()]);
 }
 
 export const need = new Need();

@@ -28,7 +28,7 @@ export function namedStacks() {
   async function keep() {
     if (!name.value.trim()) return name.focus();
     if (!stack.rows.length) return say("The stack is empty: there is nothing to save.", { kind: "error" });
-    const { stacks } = await api.saveStack({ name: name.value.trim(), adapters: stack.refs() });
+    const { stacks } = await api.saveStack({ name: name.value.trim(), adapters: stack.values() });
     say(`Stack “${name.value.trim()}” saved.`);
     name.value = "";
     draw(stacks);

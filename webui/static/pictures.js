@@ -68,7 +68,7 @@ export function pictureTools(image, { after = () => {} } = {}) {
       { wide: true },
     ),
     tool("enlarge", "Enlarge it 2 times: another picture beside this one", async () => {
-      live.on_job({ job: await api.enlargePicture(image.id, 2) });
+      live.learn(await api.enlargePicture(image.id, 2));
       say("The picture is being enlarged; it will stand beside the others.");
       after("enlarged");
     }),

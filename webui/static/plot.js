@@ -1,12 +1,13 @@
 // X/Y plot: the same picture with several weights of one or two adapters, as a grid that fills while it is painted.
 
-import { api, specOfForm } from "./api.js";
-import { h, pictureUrl, thumbUrl, tool } from "./dom.js";
-import { finished, live } from "./live.js";
+import { specOfForm } from "./api.js";
+import { h, tool } from "./dom.js";
+import { live } from "./live.js";
+import { PaintedCell } from "./painted_cell.js";
 import { savePlot } from "./plot_picture.js";
 import { say } from "./say.js";
 import { titleOf } from "./shelf.js";
-import { stage } from "./stage.js";
+import { seedFor } from "./stage.js";
 import { refOf, stack } from "./stack.js";
 
 const MOST = 49;
@@ -23,7 +24,7 @@ class PlotDialog {
     this.y = axis("Down");
     this.start = h("button", { type: "submit", class: "easel-tool easel-wide easel-strong", text: "Paint the grid" });
     this.stop = tool("close", "Cancel the rest", () => this.cancel(), { wide: true });
-    this.save = tool("download", "Save as PNG", () => savePlot(this.plan, this.done()), { wide: true });
+    this.save = tool("download", "Save as PNG", () => savePlot(this.plan, this.images()), { wide: true });
     this.words = h("span", { class: "easel-quiet", role: "status" });
     this.grid = h("div", { class: "easel-plot" });
     const close = tool("close", "Close", () => this.element.close());
@@ -60,11 +61,11 @@ class PlotDialog {
     const spec = await specOfForm();
     if (!spec) return;
     this.cancel();
-    const seed = spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
+    const seed = seedFor(spec);
     this.plan = { x, y, seed, width: spec.width ?? 512, height: spec.height ?? 512, cells: [] };
-    for (const down of y?.values ?? [null]) for (const across of x.values) this.plan.cells.push({ across, down, job: null });
+    for (const down of y?.values ?? [null]) for (const across of x.values) this.plan.cells.push({ across, down, picture: new PaintedCell(`Weights ${[across, down].filter((value) => value !== null).join(" and ")}`) });
     this.drawGrid();
-    await this.submitAll(this.plan, { ...spec, conflicts: stack.resolution, seed, count: 1 });
+    await this.submitAll(this.plan, { ...spec, conflicts: stack.resolution, seed });
   }
 
   // One after another: a refusal of the first is one of all.
@@ -74,9 +75,7 @@ class PlotDialog {
       const weights = new Map([[plan.x.key, cell.across], ...(plan.y ? [[plan.y.key, cell.down]] : [])]);
       const adapters = stack.rows.map((row) => refOf(weights.has(row.key) ? { ...row, unet_weight: weights.get(row.key), text_weight: null } : row));
       try {
-        const job = await api.submitJob({ ...spec, adapters });
-        cell.job = job.id;
-        if (!live.jobs.has(job.id)) live.on_job({ job });
+        await cell.picture.paint({ ...spec, adapters });
       } catch {
         plan.stopped = true;
       }
@@ -87,7 +86,7 @@ class PlotDialog {
   cancel() {
     if (!this.plan) return;
     this.plan.stopped = true;
-    for (const { job } of this.plan.cells) if (job && live.jobs.has(job) && !finished(live.jobs.get(job))) api.cancelJob(job, { quiet: true }).catch(() => {});
+    for (const { picture } of this.plan.cells) picture.cancel();
   }
 
   drawGrid() {
@@ -95,41 +94,26 @@ class PlotDialog {
     const parts = [h("span", {}), ...x.values.map((value) => h("span", { class: "easel-plot-head", text: `${x.title} ${value}` }))];
     for (const [place, cell] of cells.entries()) {
       if (place % x.values.length === 0) parts.push(h("span", { class: "easel-plot-head", text: y ? `${y.title} ${cell.down}` : "" }));
-      cell.element = h("div", { class: "easel-plot-cell" });
-      parts.push(cell.element);
+      parts.push(cell.picture.element);
     }
     this.grid.style.setProperty("--columns", x.values.length);
     this.grid.replaceChildren(...parts);
     this.update();
   }
 
-  done() {
-    return (this.plan?.cells ?? []).map((cell) => ({ ...cell, image: cell.image ?? null }));
+  images() {
+    return this.plan.cells.map(({ picture }) => picture.image);
   }
 
   update() {
     const cells = this.plan?.cells ?? [];
-    for (const cell of cells) this.fill(cell);
-    const painted = cells.filter((cell) => cell.image).length;
-    const open = cells.length > painted && !this.plan.stopped && cells.some((cell) => !cell.job || !finished(live.jobs.get(cell.job) ?? { status: "done" }));
+    for (const { picture } of cells) picture.update();
+    const painted = cells.filter(({ picture }) => picture.image).length;
+    const open = !this.plan?.stopped && cells.some(({ picture }) => !picture.job || picture.open);
     this.words.textContent = this.plan ? `${painted} of ${cells.length} pictures · seed ${this.plan.seed}` : "";
     this.line.hidden = !this.plan;
     this.stop.hidden = !open;
     this.save.hidden = painted === 0;
-  }
-
-  fill(cell) {
-    const job = cell.job ? live.jobs.get(cell.job) : null;
-    cell.image ??= job?.images[0] ?? null;
-    const preview = job ? live.previews.get(job.id)?.get(0) : null;
-    const state = cell.image ? "done" : (job?.status ?? "waiting");
-    const key = cell.image ? cell.image.id : `${state}:${preview?.length ?? 0}`;
-    if (cell.key === key) return;
-    cell.key = key;
-    cell.element.dataset.state = state;
-    if (cell.image) cell.element.replaceChildren(h("a", { href: pictureUrl(cell.image), target: "_blank", title: "Open the picture" }, h("img", { src: thumbUrl(cell.image, 240), alt: `Weights ${[cell.across, cell.down].filter((value) => value !== null).join(" and ")}` })));
-    else if (preview) cell.element.replaceChildren(h("img", { src: preview, alt: "", class: "easel-preview" }));
-    else cell.element.replaceChildren(h("span", { class: "easel-quiet", title: job?.error?.message ?? "", text: { failed: "failed", canceled: "left out" }[state] ?? "…" }));
   }
 }
 

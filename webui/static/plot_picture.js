@@ -6,9 +6,10 @@ import { say } from "./say.js";
 const GAP = 8;
 const LARGEST = 512;
 
-export async function savePlot(plan, cells) {
+// `images`: the pictures line by line; null where one is missing.
+export async function savePlot(plan, images) {
   const columns = plan.x.values.length;
-  const lines = cells.length / columns;
+  const lines = images.length / columns;
   const scale = Math.min(LARGEST / Math.max(plan.width, plan.height), Math.max(1, 256 / Math.max(plan.width, plan.height)));
   const [width, height] = [Math.round(plan.width * scale), Math.round(plan.height * scale)];
   const size = Math.max(14, Math.round(width / 14));
@@ -25,9 +26,9 @@ export async function savePlot(plan, cells) {
   plan.x.values.forEach((value, place) => paper.fillText(`${plan.x.title} ${value}`, left + place * (width + GAP) + width / 2, top / 2, width));
   paper.textAlign = "right";
   plan.y?.values.forEach((value, place) => paper.fillText(`${plan.y.title} ${value}`, left - size / 2, top + place * (height + GAP) + height / 2, left - size));
-  for (const [place, cell] of cells.entries()) {
-    if (!cell.image) continue;
-    const picture = await load(pictureUrl(cell.image));
+  for (const [place, image] of images.entries()) {
+    if (!image) continue;
+    const picture = await load(pictureUrl(image));
     if (picture) paper.drawImage(picture, left + (place % columns) * (width + GAP), top + Math.floor(place / columns) * (height + GAP), width, height);
   }
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));

@@ -3,7 +3,7 @@
 import { api, specOfForm } from "./api.js";
 import { h } from "./dom.js";
 import { finished, live } from "./live.js";
-import { stage } from "./stage.js";
+import { seedFor, stage } from "./stage.js";
 import { stack } from "./stack.js";
 import { settled } from "./timing.js";
 
@@ -33,15 +33,15 @@ class Repaint extends EventTarget {
     const spec = await specOfForm();
     if (turn !== this.turn || !this.on) return;
     if (!spec) return this.turnTo(false);
-    this.seed ??= spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
+    this.seed ??= seedFor(spec);
     const before = live.jobs.get(this.job);
     // The one before is of no use any more; what it has finished stays.
     if (before && !finished(before)) api.cancelJob(this.job, { quiet: true }).catch(() => {});
     try {
-      const job = await api.submitJob({ ...spec, adapters: stack.refs(), conflicts: stack.resolution, seed: this.seed, count: 1 });
+      const job = await api.submitJob({ ...spec, adapters: stack.values(), conflicts: stack.resolution, seed: this.seed, count: 1 });
       if (turn !== this.turn) api.cancelJob(job.id, { quiet: true }).catch(() => {});
       this.job = job.id;
-      if (!live.jobs.has(job.id)) live.on_job({ job });
+      live.learn(job);
       stage()?.follow();
     } catch {
       this.on = false;

@@ -40,10 +40,6 @@ class Stack extends RowList {
     return refOf(row);
   }
 
-  refs() {
-    return this.values();
-  }
-
   isOn(row) {
     return row.enabled;
   }

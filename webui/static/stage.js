@@ -237,4 +237,6 @@ export function cancelJob(job) {
 }
 
 export const stage = () => Stage.current ?? null;
+// The seed for a series of pictures: the form's, else that of the picture on the stage.
+export const seedFor = (spec) => spec.seed ?? stage()?.seed() ?? Math.floor(Math.random() * 2 ** 32);
 customElements.define("easel-stage", Stage);

@@ -17,7 +17,7 @@ import "./memory_panel.js";
 import "./merge_studio.js";
 import { applyScaling, showTab } from "./pictures.js";
 import "./queue.js";
-import { say } from "./say.js";
+import { inFull, say } from "./say.js";
 import { stack } from "./stack.js";
 import "./quick.js";
 import "./stack_panel.js";
@@ -26,11 +26,10 @@ import { cancelJob, stage } from "./stage.js";
 // Messages of the Python handlers, see webui/components/bridge.py.
 const MESSAGES = {
   submitted: ({ job }) => {
-    // The WebSocket may have told more of it by now: a short job may even be over.
-    if (!live.jobs.has(job.id)) live.on_job({ job });
+    live.learn(job);
     live.tell("submitted", job.id);
   },
-  error: ({ error }) => say(`${error.message} ${error.hint}`.trim(), { kind: "error" }),
+  error: ({ error }) => say(inFull(error), { kind: "error" }),
   refused: ({ error }) => live.tell("refused", error),
   say: ({ text, stay }) => say(text, { stay: stay ?? null }),
   unkept: formNotKept,
@@ -57,7 +56,7 @@ function formTouched() {
 
 // The form is filled once the engine answers; again when it comes back after the page could not.
 function attachForm() {
-  if (attached || !live.connected || !["warming", "ready"].includes(live.status.state)) return;
+  if (attached || !live.answers) return;
   attached = true;
   signal("attach");
 }
@@ -115,6 +114,6 @@ completePrompts();
 watchDrops(() => visible(generateButton()));
 live.addEventListener("engine", attachForm);
 live.addEventListener("library", () => attached && libraryChanged());
-live.addEventListener("fault", ({ detail }) => say(`${detail.message} ${detail.hint}`.trim(), { kind: "error" }));
+live.addEventListener("fault", ({ detail }) => say(inFull(detail), { kind: "error" }));
 bridgeReady.then(attachForm);
 live.connect();
