@@ -35,9 +35,10 @@ from engine.memory.plan import Planner, Work
 from engine.memory.quantize import choose_dtype, storage_dtype_of
 from engine.memory.steps import StagedParts
 from engine.settings import parse_settings
-from tests.engine.memory.conftest import picture, pipe, psnr, tiny_folder  # noqa: F401  (fixtures)
+from tests.engine.memory.conftest import picture, pipe, tiny_folder  # noqa: F401  (fixtures)
 from tests.engine.memory.test_plan import SDXL
 from tests.support.fake_machine import GIB, FakeMeter, FakeProbe, card
+from tests.support.likeness import psnr
 from tests.support.tiny_models import write_tiny_sd1
 
 # float16 sizes of the names in the document, in GB.

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from engine.control.preprocessors.base import Preprocessor
 from engine.control.preprocessors.table import set_added_preprocessors
+from tests.support.drawings import drawing
 from tests.support.running_studio import SMALL, RunningStudio, running_studio
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_controls import write_tiny_t2i, write_tiny_union
@@ -50,12 +51,6 @@ def kept(studio: RunningStudio, picture: Image.Image, kind: str = "PNG", **more:
     answer = sent(studio, picture, kind, **more)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["ref"])
-
-
-def drawing(width: int = 96, height: int = 80) -> Image.Image:
-    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-    pixels[height // 4 : height // 2, width // 4 : width // 2] = (200, 30, 30)
-    return Image.fromarray(pixels)
 
 
 def asked(studio: RunningStudio, *units: dict[str, Any], **spec: Any) -> httpx.Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model folder per family."""
     root = tmp_path_factory.mktemp("models")
     return {family: write(root / family) for family, write in WRITERS.items()}
+
+
+@pytest.fixture
+def same_numbers() -> Iterator[None]:
+    """What draws from torch's own generator, as foreign libraries do, gets the same numbers in every test."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,6 +20,8 @@ from engine.adapters.modules import TargetModule, targets_of
 from engine.adapters.patch import ModulePatch
 from engine.adapters.reading import read_patch
 from engine.loading.torchvision_guard import guard_torchvision
+
+pytestmark = pytest.mark.usefixtures("same_numbers")
 
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(24, 48),
@@ -54,13 +56,6 @@ MODULES: dict[str, tuple[str, dict[str, Any]]] = {
 # Where lycoris' multiplier means the same as the slider at every place. (DoRA: its multiplier 0 still changes weights.)
 SAME_SLIDER = [case for case in MODULES if "DoRA" not in case and "rescale" not in case]
 NO_SIDE_PATH = [case for case in MODULES if "DoRA" in case]
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers_from_elsewhere() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
-        yield
 
 
 def make(case: str, layer: nn.Module) -> Any:

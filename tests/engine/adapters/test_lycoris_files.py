@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from engine.adapters.file import read_adapter
 from engine.adapters.modules import targets_of
 from tests.engine.adapters.conftest import LoadParts, unet_output
 from tests.engine.adapters.merging import merge
+
+pytestmark = pytest.mark.usefixtures("same_numbers")
 
 CASES: dict[str, dict[str, Any]] = {
     "LoRA": {"algo": "lora"},
@@ -41,13 +42,6 @@ CASES: dict[str, dict[str, Any]] = {
     "DoRA over LoHa": {"algo": "loha", "dora_wd": True},
     "DoRA over LoKr on the input": {"algo": "lokr", "linear_dim": 2, "dora_wd": True, "wd_on_output": False},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers_from_elsewhere() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        yield
 
 
 def network_on(module: nn.Module, case: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from engine.adapters.modules import targets_of
 from engine.loading.torchvision_guard import guard_torchvision
 from tests.engine.adapters.conftest import LoadParts, unet_output
 from tests.engine.adapters.merging import merge
+
+pytestmark = pytest.mark.usefixtures("same_numbers")
 
 LINEAR = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "time_emb_proj"]
 LAYERS = [*LINEAR, "conv1", "conv2", "proj_in", "conv_shortcut"]
@@ -51,13 +52,6 @@ def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """peft's BOFT would compile a CUDA kernel where it finds a compiler; without one it does the same in torch."""
     guard_torchvision()
     monkeypatch.setattr("peft.tuners.boft.layer.get_fbd_cuda", lambda: None)
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers_from_elsewhere() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        yield
 
 
 def write(case: str, unet: torch.nn.Module, folder: Path) -> Any:

@@ -8,35 +8,8 @@ from hypothesis import strategies as st
 from engine.conditioning.encode import count_tokens, encode
 from engine.conditioning.grammar import parse
 from engine.errors import SpecError
-from engine.loading.torchvision_guard import guard_torchvision
-from tests.support.tiny_models import write_tiny_sd1, write_tiny_sdxl
 
 PROMPT = "a photo of a red cat, on a mat"
-
-
-@pytest.fixture(scope="module")
-def sd1(tmp_path_factory):
-    guard_torchvision()
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    folder = write_tiny_sd1(tmp_path_factory.mktemp("sd1"))
-    return [CLIPTokenizer.from_pretrained(folder / "tokenizer")], [
-        CLIPTextModel.from_pretrained(folder / "text_encoder")
-    ]
-
-
-@pytest.fixture(scope="module")
-def sdxl(tmp_path_factory):
-    guard_torchvision()
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    folder = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
-    tokenizers = [CLIPTokenizer.from_pretrained(folder / name) for name in ("tokenizer", "tokenizer_2")]
-    encoders = [
-        CLIPTextModel.from_pretrained(folder / "text_encoder"),
-        CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2"),
-    ]
-    return tokenizers, encoders
 
 
 @pytest.mark.parametrize(

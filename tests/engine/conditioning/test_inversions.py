@@ -13,9 +13,7 @@ from engine.conditioning.inversion_file import inversion_of, read_inversion
 from engine.conditioning.inversions import FIRST_ID, PromptWords, bundled_sources, file_sources
 from engine.errors import ModelFileError
 from engine.library.embeddings import EmbeddingEntry
-from engine.loading.torchvision_guard import guard_torchvision
 from engine.protocol.library import FileView
-from tests.support.tiny_models import write_tiny_sd1, write_tiny_sdxl
 
 WIDTH, SECOND = 32, 48
 
@@ -27,29 +25,6 @@ def vectors(count: int, width: int = WIDTH, seed: int = 5) -> torch.Tensor:
 def entry_of(path, **view) -> EmbeddingEntry:
     tokens = view.pop("tokens", ())
     return EmbeddingEntry(FileView(id=path.stem, title=path.stem, kind="embedding", **view), path, tokens)
-
-
-@pytest.fixture(scope="module")
-def sd1(tmp_path_factory):
-    guard_torchvision()
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    folder = write_tiny_sd1(tmp_path_factory.mktemp("sd1"))
-    return [CLIPTokenizer.from_pretrained(folder / "tokenizer")], [
-        CLIPTextModel.from_pretrained(folder / "text_encoder")
-    ]
-
-
-@pytest.fixture(scope="module")
-def sdxl(tmp_path_factory):
-    guard_torchvision()
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    folder = write_tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
-    return [CLIPTokenizer.from_pretrained(folder / name) for name in ("tokenizer", "tokenizer_2")], [
-        CLIPTextModel.from_pretrained(folder / "text_encoder"),
-        CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2"),
-    ]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from engine.errors import StudioError
 from engine.protocol.commands import (
     CheckSpec,
     GetJob,
-    GetStatus,
     ListControls,
     LocateAsset,
     PreviewHint,
@@ -30,13 +29,11 @@ from engine.protocol.commands import (
 )
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import ControlUnit, GenerationSpec
-from engine.server.local import LocalEngineClient
 from tests.support.annotator_files import write_annotator
+from tests.support.drawings import drawing
+from tests.support.playing import Play, playing
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_models import write_single_controlnet, write_tiny_controlnet, write_tiny_sdxl
-
-Scenario = Callable[[EngineClient], Coroutine[Any, Any, None]]
-Play = Callable[[Scenario], None]
 
 
 @pytest.fixture(scope="session")
@@ -60,29 +57,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def play(data: Path) -> Iterator[Play]:
-    loop = asyncio.new_event_loop()
-    client = LocalEngineClient(make_settings(data))
-
-    async def ready() -> None:
-        while (await client.call(GetStatus())).state != "ready":
-            await asyncio.sleep(0.05)
-
-    loop.run_until_complete(ready())
-    yield lambda scenario: loop.run_until_complete(asyncio.wait_for(scenario(client), 120))
-    loop.run_until_complete(client.close())
-    loop.close()
+    with playing(make_settings(data)) as play:
+        yield play
 
 
 def png(picture: Image.Image, kind: str = "PNG", **more: Any) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **more)
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-def drawing(width: int = 96, height: int = 80) -> Image.Image:
-    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-    pixels[height // 4 : height // 2, width // 4 : width // 2] = (200, 30, 30)
-    return Image.fromarray(pixels)
 
 
 async def kept(client: EngineClient, picture: Image.Image | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import shutil
@@ -22,14 +21,15 @@ from engine.images.draft import Lookups
 from engine.library.headers import read_header
 from engine.library.identify import identify, identify_file
 from engine.library.ip_adapters import ip_adapter_facts
-from engine.protocol.commands import CheckSpec, GetStatus, ListControls, ReadRecipe
+from engine.protocol.commands import CheckSpec, ListControls, ReadRecipe
 from engine.protocol.seed import GenerationRequest
 from engine.protocol.specs import ControlUnit
-from engine.server.local import LocalEngineClient
 from engine.settings import Settings
 from tests.engine.control.test_control_infotext import controls, written
 from tests.engine.control.test_files import control
-from tests.engine.control.test_studio import Play, drawing, kept, made, pixels, refusal, spec_of
+from tests.engine.control.test_studio import kept, made, pixels, refusal, spec_of
+from tests.support.drawings import drawing
+from tests.support.playing import Play, playing
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_ip_adapter import write_tiny_image_encoder, write_tiny_ip_adapter
 from tests.support.tiny_models import write_tiny_controlnet, write_tiny_sdxl
@@ -52,20 +52,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def play(data: Path) -> Iterator[Play]:
-    loop = asyncio.new_event_loop()
     Image.new("RGB", (64, 64), (20, 120, 40)).save(data / "mine.png")
     settings = make_settings(data)
     engine = settings.engine.model_copy(update={"reference_image": str(data / "mine.png")})
-    client = LocalEngineClient(with_engine(settings, engine))
-
-    async def ready() -> None:
-        while (await client.call(GetStatus())).state != "ready":
-            await asyncio.sleep(0.05)
-
-    loop.run_until_complete(ready())
-    yield lambda scenario: loop.run_until_complete(asyncio.wait_for(scenario(client), 120))
-    loop.run_until_complete(client.close())
-    loop.close()
+    with playing(with_engine(settings, engine)) as play:
+        yield play
 
 
 def with_engine(settings: Settings, engine: Any) -> Settings:

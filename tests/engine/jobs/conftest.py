@@ -110,11 +110,3 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder: Path = tmp_path_factory.mktemp("studio")
     with studio_on(make_settings(folder)) as opened:
         yield opened
-
-
-def psnr(one: Any, other: Any) -> float:
-    """Decibels; infinite where both are equal."""
-    import math
-
-    error = float(((one - other) ** 2).mean())
-    return math.inf if error == 0 else -10 * math.log10(error)

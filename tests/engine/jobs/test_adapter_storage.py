@@ -14,8 +14,9 @@ from engine.platform import MappedFiles, system
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import AdapterRef, GenerationSpec
 from engine.settings import Settings
-from tests.engine.jobs.conftest import Studio, psnr, studio_on
+from tests.engine.jobs.conftest import Studio, studio_on
 from tests.engine.jobs.test_levels import at_step
+from tests.support.likeness import psnr
 from tests.support.studio_data import TINY, make_settings
 from tests.support.tiny_adapters import write_tiny_lora
 

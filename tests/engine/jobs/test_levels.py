@@ -10,7 +10,8 @@ import pytest
 
 from engine.memory.optimizer import applied_to
 from engine.protocol.specs import GenerationSpec
-from tests.engine.jobs.conftest import Studio, psnr
+from tests.engine.jobs.conftest import Studio
+from tests.support.likeness import psnr
 
 SPEC = GenerationSpec(prompt="a red apple", steps=8, width=64, height=64, seed=7, sampler="euler")
 

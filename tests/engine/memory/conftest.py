@@ -49,9 +49,3 @@ def picture() -> Callable[..., np.ndarray]:
         return np.asarray(answer.images[0])
 
     return make
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Decibels; infinite where both are equal."""
-    error = float(((one.astype("float64") - other) ** 2).mean())
-    return float("inf") if error == 0 else 10 * np.log10(1 / error)

@@ -17,8 +17,8 @@ from engine.memory.quantize import (
 )
 from engine.memory.rounded import RoundedConv2d, RoundedLinear, RoundedWeight
 from engine.memory.sizes import module_nbytes
-from tests.engine.memory.conftest import psnr
 from tests.support.fake_machine import GIB, card, no_card
+from tests.support.likeness import psnr
 
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 1 / 127 / 2), (4, 1 / 7 / 2)])

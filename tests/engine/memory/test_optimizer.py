@@ -16,8 +16,8 @@ from engine.memory.optimizer import MemoryOptimizer, applied_to, modules_of
 from engine.memory.resources import detect_resources
 from engine.memory.technique import Machine
 from engine.memory.techniques import TECHNIQUES
-from tests.engine.memory.conftest import psnr
 from tests.support.fake_machine import FakeMeter, FakeProbe, card, no_card
+from tests.support.likeness import psnr
 
 CPU = no_card()
 

@@ -21,7 +21,7 @@ from engine.merge.run import run
 from engine.protocol.library import ModelView
 from engine.protocol.merge import AnyRecipe
 from engine.protocol.merge_reports import MergeReport
-from tests.engine.adapters.conftest import folders, load_parts, targets  # noqa: F401
+from tests.engine.adapters.conftest import folders, load_parts, same_numbers, targets  # noqa: F401
 
 guard_torchvision()
 Places = Callable[[ModuleKey], bool]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,12 @@ from engine.protocol.merge import AdapterTarget, ConvertRecipe, ExtractRecipe, M
 from tests.engine.adapters.conftest import unet_output
 from tests.engine.adapters.making import lora, write_adapter
 from tests.engine.merge.conftest import entry_of, finish, nothing, stacked, worst
-from tests.engine.merge.test_pictures import decibels
+from tests.support.likeness import latents_psnr
+
+pytestmark = pytest.mark.usefixtures("same_numbers")
 
 COMPONENTS = {"sd1": ("unet", "text_encoder"), "sdxl": ("unet", "text_encoder", "text_encoder_2")}
 PIPELINES = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers_from_elsewhere() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        yield
 
 
 @pytest.mark.parametrize("reduction", [None, Reduction(rule="energy", keep=0.9)], ids=["equal ranks", "mixed ranks"])
@@ -88,8 +82,8 @@ def test_diffusers_paints_the_same_picture_with_it(family, layout, folders, load
         return answer.images.double()
 
     stack, merged, plain = painted(dict(zip(paths, (0.4, -0.3), strict=True))), painted({out: 1.0}), painted({})
-    assert decibels(merged, stack) >= 80.0
-    assert decibels(plain, stack) < 60.0
+    assert latents_psnr(merged, stack) >= 80.0
+    assert latents_psnr(plain, stack) < 60.0
 
 
 def _module(parts, key):

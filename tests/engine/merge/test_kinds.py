@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from engine.adapters.modules import targets_of
 from engine.errors import MergeError
@@ -16,15 +14,10 @@ from engine.protocol.merge import AdapterTarget, MergeInput, MergeRecipe
 from tests.engine.adapters.test_lycoris_files import CASES, network_on, save
 from tests.engine.merge.conftest import finish, stacked, worst
 
+pytestmark = pytest.mark.usefixtures("same_numbers")
+
 NEEDS_BASE = ("GLoRA", "(IA)³", "OFT", "BOFT", "DoRA")
 WITHIN = ("GLoRA", "(IA)³")
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers_from_elsewhere() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        yield
 
 
 def two_files(case: str, load_parts, folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from engine.protocol.specs import AdapterRef, GenerationSpec
 from engine.settings import load_settings
 from engine.store.store import open_store
 from tests.engine.merge.conftest import finish
+from tests.support.likeness import latents_psnr
 
 LORAS = load_settings().starter_dir / "loras"
 WEIGHTS = {"easel-ink": 0.6, "easel-retro": -0.3, "easel-soft": 0.4}
@@ -69,12 +69,6 @@ def latents(bundle: ModelBundle, files: dict[Path, float]) -> torch.Tensor:
     return found
 
 
-def decibels(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    error = float((found - wanted).square().mean())
-    span = float(wanted.max() - wanted.min())
-    return 10 * math.log10(span**2 / error) if error else math.inf
-
-
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 80.0), ("float16", 60.0)])
 @pytest.mark.parametrize("names", [("easel-ink", "easel-retro"), ("easel-ink", "easel-retro", "easel-soft")])
 def test_merged_equals_stacked(names, dtype, least, starter, bundle, tmp_path) -> None:
@@ -86,6 +80,6 @@ def test_merged_equals_stacked(names, dtype, least, starter, bundle, tmp_path) -
     report = finish(MergeRecipe(inputs=inputs, base="starter", target=target), files, out)
     assert report.parity < (1e-6 if dtype == "float32" else 1e-3)
     stacked, merged = latents(bundle, paths), latents(bundle, {out: 1.0})
-    assert decibels(merged, stacked) >= least
+    assert latents_psnr(merged, stacked) >= least
     off = {path: weight * (1.02 if path.stem == "easel-ink" else 1.0) for path, weight in paths.items()}
-    assert decibels(latents(bundle, off), stacked) < least
+    assert latents_psnr(latents(bundle, off), stacked) < least

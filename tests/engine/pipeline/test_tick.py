@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from engine.pipeline.encode import begin
 from engine.pipeline.lengths import TextRows, join
 from engine.sampling.rows import SAMPLERS
 from tests.engine.pipeline.conftest import picture, run_out
+from tests.support.likeness import latents_psnr
 
 SHORT, MIDDLE, LONG = "a red cat", "cat, " * 60, "dog. " * 90
 
@@ -29,12 +28,6 @@ class Calls:
 
     def __exit__(self, *_):
         self._handle.remove()
-
-
-def decibels(latents: torch.Tensor, reference: torch.Tensor) -> float:
-    error = float(((latents - reference) ** 2).mean())
-    spread = float(reference.max() - reference.min())
-    return math.inf if error == 0 else 10 * math.log10(spread**2 / error)
 
 
 def mixed(spec):
@@ -95,7 +88,7 @@ def test_a_mixed_batch_is_what_each_is_alone(request, spec, family):
         ticks = run_out(bundle, contexts)
     assert len(calls.rows) == ticks == max(context.evaluations_total for context in contexts)
     for context, wanted in zip(contexts, specs, strict=True):
-        assert decibels(context.latents, picture(bundle, wanted)) >= 60
+        assert latents_psnr(context.latents, picture(bundle, wanted)) >= 60
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
@@ -172,7 +165,7 @@ def test_numbers_that_are_none_are_caught_in_their_step_and_the_neighbours_go_on
         tick(sd1, [sick, sound])
     assert caught.value.code == "picture_not_finite"
     run_out(sd1, [sound])
-    assert decibels(sound.latents, picture(sd1, spec(steps=4), 1)) >= 60
+    assert latents_psnr(sound.latents, picture(sd1, spec(steps=4), 1)) >= 60
 
 
 def test_seeds_wrap_and_pictures_of_a_job_differ(sd1, spec):

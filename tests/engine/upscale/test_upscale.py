@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from engine.errors import GenerationError, ModelFileError, SpecError
 from engine.upscale.network import UpscaleNet, build_upscaler, load_upscaler
 from engine.upscale.upscale import upscale
+from tests.support.likeness import psnr
 
 WEIGHTS = Path(__file__).parents[3] / "models" / "starter" / "upscaler" / "realesr-animevideov3.safetensors"
 
@@ -39,11 +39,6 @@ def small(large: Image.Image) -> Image.Image:
     return large.resize((64, 64), Image.Resampling.BOX)
 
 
-def psnr(made: Image.Image, wanted: Image.Image) -> float:
-    error = np.square(np.asarray(made, float) - np.asarray(wanted, float)).mean()
-    return 10 * math.log10(255**2 / error)
-
-
 @pytest.mark.parametrize("factor", [2, 4])
 def test_it_is_larger_and_nearer_to_the_truth_than_bicubic(
     net: UpscaleNet, small: Image.Image, large: Image.Image, factor: int
@@ -53,7 +48,7 @@ def test_it_is_larger_and_nearer_to_the_truth_than_bicubic(
     made = upscale(small, factor, net)
     assert made.size == size
     assert made.mode == "RGB"
-    assert psnr(made, wanted) > psnr(small.resize(size, Image.Resampling.BICUBIC), wanted) + 1.0
+    assert psnr(made, wanted, 255) > psnr(small.resize(size, Image.Resampling.BICUBIC), wanted, 255) + 1.0
 
 
 def test_tiles_leave_no_seam(net: UpscaleNet, large: Image.Image) -> None:
@@ -92,7 +87,7 @@ def test_a_clear_background_stays_clear(net: UpscaleNet, small: Image.Image) -> 
 
 def test_half_precision_gives_the_same_picture(small: Image.Image, net: UpscaleNet) -> None:
     coarse = upscale(small, 4, load_upscaler(WEIGHTS, torch.bfloat16))
-    assert psnr(coarse, upscale(small, 4, net)) > 35
+    assert psnr(coarse, upscale(small, 4, net), 255) > 35
 
 
 def test_a_net_that_doubles_is_run_twice() -> None:
