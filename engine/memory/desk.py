@@ -209,6 +209,11 @@ class MemoryDesk:
         """Whether a spec will fit, and how. Raises SpecError, ModelFileError."""
         return self.adviser.forecast(spec, parse_level(level) if level is not None else self._level)
 
+    def bytes_held(self) -> dict[str, int]:
+        """Bytes now, by kind: of the pool, and of the process in RAM and in VRAM."""
+        usage = self._meter.now()
+        return {"pool": 0 if self._pool is None else self._pool.used_bytes, "ram": usage.ram, "vram": usage.vram}
+
     # --- the panel's side ------------------------------------------------------------------------------------------
 
     def view(self) -> MemoryView:

@@ -72,7 +72,7 @@ class Metrics:
             self.stage_took(name, time.perf_counter() - began)
 
     def stage_took(self, name: str, seconds: float) -> None:
-        """A stage was timed elsewhere, by a `StageTimer` for example."""
+        """A stage was timed elsewhere."""
         self._stages.labels(stage=name).observe(seconds)
 
     def queue_wait(self, seconds: float) -> None:
@@ -99,9 +99,10 @@ class Metrics:
         for status, count in counts.items():
             self._jobs.labels(status=status).set(count)
 
-    def set_memory(self, kind: str, size: int) -> None:
-        """Bytes in use: "pool", "ram", "vram", …"""
-        self._memory.labels(kind=kind).set(size)
+    def set_memory(self, sizes: Mapping[str, int]) -> None:
+        """Bytes in use by kind: "pool", "ram", "vram"."""
+        for kind, size in sizes.items():
+            self._memory.labels(kind=kind).set(size)
 
     def render(self) -> str:
         """Everything in Prometheus' text format."""

@@ -256,6 +256,7 @@ class Runtime:
                     self.store,
                     self.metrics,
                     lambda: self.events.last_seq,
+                    self.memory.bytes_held,
                     self.extensions.tell,
                 ).answers(),
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from engine.jobs.queue import JobQueue
 from engine.metrics.registry import Metrics
@@ -33,11 +33,12 @@ class EngineAnswers:
         store: Store,
         metrics: Metrics,
         last_seq: Callable[[], int],
+        memory: Callable[[], Mapping[str, int]],
         halves: Callable[[], EngineHalves],
     ) -> None:
         self._halves = halves
         self._state, self._queue, self._store = state, queue, store
-        self._metrics, self._last_seq = metrics, last_seq
+        self._metrics, self._last_seq, self._memory = metrics, last_seq, memory
 
     def answers(self) -> Answers:
         """Command type → method."""
@@ -66,6 +67,7 @@ class EngineAnswers:
     def metrics(self, command: GetMetrics) -> MetricsText:
         """Prometheus text."""
         self._metrics.set_jobs(self._store.jobs.counts())
+        self._metrics.set_memory(self._memory())
         return MetricsText(text=self._metrics.render())
 
     def halves(self, command: ListEngineHalves) -> EngineHalves:

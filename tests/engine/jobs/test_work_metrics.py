@@ -16,9 +16,11 @@ def test_a_job_is_counted_once_in_every_figure(tmp_path: Path) -> None:
     with studio_on(make_settings(tmp_path)) as studio:
         job = studio.make(SPEC.model_copy(update={"steps": 3, "count": 2, "batch_size": 2}))
         text = studio.call(GetMetrics()).text
-    families = text_string_to_metric_families(text)
-    figures = {sample.name: sample.value for family in families for sample in family.samples}
+    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    figures = {sample.name: sample.value for sample in found}
     assert figures["easel_queue_wait_seconds_count"] == 1, "a job waits once, however many pictures it has"
     assert 0 < figures["easel_queue_wait_seconds_sum"] < job.finished_at - job.created_at
     assert figures["easel_generation_seconds_count"] == 2
     assert figures["easel_evaluations_total"] == 6
+    held = {sample.labels["kind"]: sample.value for sample in found if sample.name == "easel_memory_bytes"}
+    assert held["ram"] > held["pool"] > 0

@@ -29,7 +29,7 @@ def test_every_verb_is_seen_in_the_text() -> None:
     metrics.cache("embeddings", hit=False)
     metrics.job_finished("done")
     metrics.set_jobs({"queued": 3, "done": 1})
-    metrics.set_memory("pool", 123)
+    metrics.set_memory({"pool": 123})
     found = samples(metrics)
     assert found["easel_generation_seconds_sum", ()] == 2.0
     assert found["easel_generation_seconds_bucket", (("le", "2.5"),)] == 1
