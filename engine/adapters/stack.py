@@ -137,15 +137,6 @@ class AdapterStack:
         if scaling:
             life.to("active")
 
-    def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch one on or off. Raises KeyError where it is not in."""
-        row, life = self._row(name), self._lives[name]
-        if row.ref.enabled == enabled:
-            return
-        changed = replace(row, ref=row.ref.model_copy(update={"enabled": enabled}))
-        self._rows([changed if each is row else each for each in self.adapters])
-        life.to("active" if enabled else "ready")
-
     def resolve_conflicts(self, resolution: Resolution) -> None:
         """Decide what happens where adapters meet."""
         self.resolution = resolution

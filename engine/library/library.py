@@ -25,7 +25,7 @@ from engine.library.scan import Found, Place, hashed_info, read_unread, scan, st
 from engine.library.shelf import Shelf
 from engine.library.stamps import stamp_if_there
 from engine.protocol.library import FileKind, FileView, ModelDefaults
-from engine.settings import CatalogueLora, Settings
+from engine.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -204,10 +204,6 @@ class Library:
         """SHA-256 (64 hex) of embeddings by their words; "" where not known yet, no entry where it is gone."""
         hashes = {entry.word: entry.view.hash for entry in self.embeddings}
         return {word: hashes[word] for word in words if word in hashes}
-
-    def loras_catalogue(self) -> dict[str, CatalogueLora]:
-        """The adapters that config.toml names."""
-        return dict(self._settings.catalogue.loras)
 
     # --- hashes --------------------------------------------------------------------------------------------------
 

@@ -85,13 +85,6 @@ def vae_units(config: Mapping[str, Any]) -> float:
     return peak
 
 
-def encoder_units(config: Mapping[str, Any]) -> float:
-    """The same for a VAE's encoder."""
-    channels = [int(width) for width in config["block_out_channels"]]
-    widths = zip(channels, [channels[0], *channels], strict=False)
-    return max(0.25**level * (_RESNET + 2) * max(width, before) for level, (width, before) in enumerate(widths))
-
-
 def text_units(config: Mapping[str, Any]) -> float:
     """Numbers that a CLIP text encoder holds for a prompt of 77 tokens."""
     width, inner = int(config.get("hidden_size", 768)), int(config.get("intermediate_size", 3072))

@@ -39,7 +39,6 @@ THRESHOLDS: tuple[tuple[float, OptimizationLevel], ...] = (
     (8.0, OptimizationLevel.AGGRESSIVE),
     (12.0, OptimizationLevel.BALANCED),
 )
-CPU_MODE_BELOW = 4.0
 SMALL_TILE = 512
 # Of the UNet, at most so much stays on the GPU: a level that is asked for must save something on a large card too.
 MOST_RESIDENT: dict[OptimizationLevel, float] = {OptimizationLevel.AGGRESSIVE: 0.75, OptimizationLevel.ULTRA: 0.75}
@@ -92,11 +91,6 @@ def first_guess(vram_gb: float) -> OptimizationLevel:
         if vram_gb < limit:
             return level
     return OptimizationLevel.NONE
-
-
-def cpu_mode(vram_gb: float) -> bool:
-    """Whether so little VRAM is better left alone: ULTRA with models on the CPU."""
-    return vram_gb < CPU_MODE_BELOW
 
 
 def parse_level(text: str) -> OptimizationLevel | None:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from engine.memory.cgroup import memory_limit
 from engine.memory.sizes import GIB
 
-_FP8_SINCE = (8, 9)
 _BF16_SINCE = (8, 0)
 _FLASH_SINCE = (8, 0)
 _EFFICIENT_SINCE = (5, 0)
@@ -220,11 +219,6 @@ def _cuda(asked: Probe, count: int, ram: tuple[float, float]) -> SystemResources
         storage_dtypes=("bfloat16", *storage) if bf16 else storage,
         attention=(*kernels, "sdpa_math"),
     )
-
-
-def fp8_computes(resources: SystemResources) -> bool:
-    """Whether the GPU multiplies FP8 itself (Ada and newer); storing in FP8 works everywhere."""
-    return resources.compute_capability is not None and resources.compute_capability >= _FP8_SINCE
 
 
 def _torch() -> Any:

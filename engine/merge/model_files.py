@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from engine.adapters.modules import COMPONENTS
@@ -183,8 +182,3 @@ def _bits(dtype: str) -> int:
 
 def _width(weights: Weights, name: str) -> int:
     return weights.get(name).element_size()
-
-
-def same_dtype(value: Tensor, like: Tensor) -> Tensor:
-    """The value in the dtype that the file had; types of 8 bits and less are refused by the callers."""
-    return value.to(like.dtype) if torch.is_floating_point(like) else like

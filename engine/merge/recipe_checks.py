@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.adapters.match import FAMILY_TITLES
 from engine.errors import MergeError
-from engine.protocol.merge import AnyRecipe, MergeInput, Reduction
+from engine.protocol.merge import MergeInput, Reduction
 
 LARGEST_RANK = 2048
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
@@ -141,11 +141,6 @@ def require_name(name: str) -> str:
             "merge_name_invalid", f"The name “{name[:60]}” {why}.", "Use letters, digits, spaces, “-”, “_” and “.”."
         )
     return cleaned
-
-
-def inputs_of(recipe: AnyRecipe) -> tuple[MergeInput, ...]:
-    """The adapters and checkpoints that a recipe names with weights; none for the other tasks."""
-    return () if recipe.task == "convert" else recipe.inputs
 
 
 def _weights(each: MergeInput) -> tuple[float, ...]:

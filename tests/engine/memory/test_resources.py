@@ -11,7 +11,7 @@ import pytest
 from engine.errors import SpecError
 from engine.memory.budget import pool_budget
 from engine.memory.cgroup import memory_limit
-from engine.memory.resources import detect_resources, fp8_computes
+from engine.memory.resources import detect_resources
 from tests.support.fake_machine import GIB, FakeProbe, card, no_card
 
 
@@ -35,14 +35,10 @@ def test_a_gpu_can_be_left_out_of_account() -> None:
     assert detect_resources(FakeProbe(mps=12), device="cpu").device == "cpu"
 
 
-@pytest.mark.parametrize(
-    ("capability", "first", "fp8"),
-    [((7, 5), "float16", False), ((8, 6), "bfloat16", False), ((8, 9), "bfloat16", True)],
-)
-def test_formats_by_generation(capability: tuple[int, int], first: str, fp8: bool) -> None:
+@pytest.mark.parametrize(("capability", "first"), [((7, 5), "float16"), ((8, 6), "bfloat16"), ((8, 9), "bfloat16")])
+def test_formats_by_generation(capability: tuple[int, int], first: str) -> None:
     resources = card(8, capability=capability)
     assert resources.compute_dtypes[0] == first
-    assert fp8_computes(resources) is fp8
     assert "float8_e4m3fn" in resources.storage_dtypes
 
 
