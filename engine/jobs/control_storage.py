@@ -11,31 +11,8 @@ from typing import Any
 
 import torch
 
-from engine.memory.levels import FROM_FILE, MemoryOptimizationConfig
+from engine.memory.levels import FP8, FROM_FILE, MemoryOptimizationConfig
 from engine.memory.optimizer import MemoryOptimizer
-
-FP8 = "float8_e4m3fn"
-
-
-def resting_format(level: MemoryOptimizationConfig | None, stored: str, compute: torch.dtype) -> str:
-    """The name of the format in which the weights rest.
-
-    Args:
-        stored: that of the file, "" where it does not tell.
-    """
-    own = str(compute).removeprefix("torch.")
-    wanted = level.storage_dtype if level is not None else ""
-    wanted = stored if wanted == FROM_FILE else wanted
-    known = getattr(torch, wanted, None) if wanted else None
-    return wanted if isinstance(known, torch.dtype) and known.itemsize < compute.itemsize else own
-
-
-def loaded_in(resting: str, stored: str) -> torch.dtype:
-    """The format to load in: what is rounded to 8 bits is loaded in 16, which is all that its file has, mostly."""
-    if resting != FP8:
-        found: torch.dtype = getattr(torch, resting)
-        return found
-    return torch.float16 if stored == "float16" else torch.bfloat16
 
 
 def let_rest(module: Any, resting: str, compute: torch.dtype) -> Any:

@@ -15,7 +15,7 @@ from engine.control.network import ControlNetwork
 from engine.control.schedule import Window
 from engine.control.union import UnionNetwork
 from engine.errors import ControlError
-from engine.jobs.control_storage import let_rest, loaded_in, resting_format
+from engine.jobs.control_storage import let_rest
 from engine.jobs.feature_units import FeatureUnits
 from engine.jobs.hints import HintShop
 from engine.jobs.unit_kinds import PictureUnits
@@ -26,6 +26,7 @@ from engine.loading.controlnet import load_controlnet
 from engine.loading.loader import module_config, nbytes
 from engine.memory.cache import ByteCache
 from engine.memory.pool import Lease, ModelPool
+from engine.memory.resting import loaded_in, resting_format
 from engine.pipeline.model import ModelBundle, ready
 from engine.protocol.specs import ControlUnit, GenerationSpec
 
@@ -135,9 +136,8 @@ class ControlShop:
     def _unit(
         self, unit: ControlUnit, entry: ControlEntry, spec: GenerationSpec, bundle: ModelBundle, lent: LentControls
     ) -> Unit:
-        level = getattr(bundle.parts, "config", None)
-        # The transformer of a union reads its weights itself, past the layers that would widen them.
-        rests = resting_format(None if entry.facts.union else level, entry.facts.dtype, bundle.dtype)
+        asked = bundle.parts.config.storage_dtype if entry.facts.rests else ""
+        rests = resting_format(asked, entry.facts.dtype, str(bundle.dtype).removeprefix("torch."))
         key = ControlKey(str(entry.path), entry.stamp, rests)
         lease: Lease[ControlNetwork] = self._pool.lease(
             key, partial(_load, key, entry, bundle), lambda network: nbytes(network.model)
@@ -182,7 +182,7 @@ def _load(key: ControlKey, entry: ControlEntry, bundle: ModelBundle) -> ControlN
         entry.path,
         config,
         title=entry.view.title,
-        dtype=loaded_in(key.dtype, entry.facts.dtype),
+        dtype=getattr(torch, loaded_in(key.dtype, entry.facts.dtype)),
         device=bundle.device,
         pooled=entry.type == "shuffle",
     )

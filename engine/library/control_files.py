@@ -52,6 +52,12 @@ class ControlFacts:
         return "controlnet" if self.prompt is None else "ip_adapter"
 
     @property
+    def rests(self) -> bool:
+        """Whether its weights may rest in fewer bits than they compute in: those of plain ControlNets. The transformer
+        of a union reads its weights itself, past the layers that would widen them."""
+        return self.prompt is None and self.features is None and not self.union
+
+    @property
     def hint_scale(self) -> int:
         """Pixels of the hint for a latent's side."""
         return self.features.latent_scale if self.features is not None else int(2 ** (len(self.hint_channels) - 1))

@@ -100,7 +100,7 @@ class ControlShelf:
         facts, problem, wrong = ControlFacts(), file.problem, ""
         if not problem:
             try:
-                facts = _facts(path, _stamp(path))
+                facts = control_facts_at(path)
                 wrong = misfit(file, facts, model) if model is not None else ""
             except ModelFileError as error:
                 problem = error.message
@@ -144,6 +144,11 @@ def _wrong_kind(entry: ControlEntry, kind: UnitKind) -> ControlError:
         f"{entry.view.title} is {titles[entry.facts.kind]}, and the unit is for {titles[kind]}.",
         "Choose the other kind for the unit, or another file.",
     )
+
+
+def control_facts_at(path: Path) -> ControlFacts:
+    """What a file's header (a folder's config) tells, read once for each of its states. Raises ModelFileError."""
+    return _facts(path, _stamp(path))
 
 
 @lru_cache(maxsize=512)

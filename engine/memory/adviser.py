@@ -9,17 +9,19 @@ from pathlib import Path
 
 from engine.errors import StudioError
 from engine.library.adapter_storage import AdapterStorage, StorageFormat, kept_nbytes, storage_format
+from engine.library.controlnets import control_facts_at
 from engine.library.entries import ModelEntry
 from engine.library.headers import read_header
 from engine.library.library import Library
-from engine.library.stamps import stamp_of
+from engine.library.stamps import stamp_if_there, stamp_of
 from engine.memory.experience import Experience
-from engine.memory.levels import OptimizationLevel
+from engine.memory.levels import FP8, FROM_FILE, OptimizationLevel
 from engine.memory.parts import ModelSizes, file_nbytes, sizes_of
-from engine.memory.plan import Plan, Planner, Work
+from engine.memory.plan import Beside, Plan, Planner, Work
 from engine.memory.pool import ModelPool
 from engine.memory.preload import HOUR, Use, choose_preloads, hour_weights, predict
 from engine.memory.resources import SystemResources
+from engine.memory.resting import resting_format
 from engine.memory.views import forecast_view, level_views, title_of
 from engine.protocol.memory import ForecastView, LevelView
 from engine.protocol.specs import GenerationSpec
@@ -71,14 +73,24 @@ class Adviser:
         controls = [unit for unit in spec.controls if not unit.muted]
         paths = [self._library.path_of("controlnet", name) for name in {unit.model for unit in controls if unit.model}]
         adapters = {ref.name for ref in spec.adapters if ref.enabled}
+
+        def beside(asked: str) -> Beside:
+            short = asked not in ("", FROM_FILE)
+            return Beside(
+                sum(self._adapter_bytes(name, short=short) for name in adapters),
+                sum(self._control_bytes(path, asked) for path in paths),
+            )
+
+        usual = beside("")
         return Work(
             width=spec.width or defaults.width or 512,
             height=spec.height or defaults.height or 512,
             pictures=max(1, min(spec.count, spec.batch_size)),
             guided=guidance is None or guidance > 1.0,
-            adapter_bytes=sum(self._adapter_bytes(name, short=False) for name in adapters),
-            rounded_adapter_bytes=sum(self._adapter_bytes(name, short=True) for name in adapters),
-            control_bytes=sum(file_nbytes(path, self.dtype) for path in paths),
+            adapter_bytes=usual.adapters,
+            control_bytes=usual.controls,
+            narrow=beside(FROM_FILE),
+            rounded=beside(FP8),
             controls=len(controls),
         )
 
@@ -91,6 +103,12 @@ class Adviser:
             return _kept_nbytes(path, stamp_of(path), storage_format(self._adapter_storage, short=short))
         except (StudioError, OSError):
             return 0
+
+    def _control_bytes(self, path: Path, asked: str) -> int:
+        """Bytes of a ControlNet where a level asks weights to rest in that format. Raises ModelFileError."""
+        facts = control_facts_at(path)
+        resting = resting_format(asked, facts.dtype, self.dtype) if facts.rests else self.dtype
+        return _file_nbytes(path, stamp_if_there(path), resting)
 
     def plan(
         self, entry: ModelEntry, work: Work, *, level: OptimizationLevel | None = None, advise: bool = False
@@ -154,3 +172,8 @@ class Adviser:
 @lru_cache(maxsize=512)
 def _kept_nbytes(path: Path, stamp: str, wanted: StorageFormat | None) -> int:
     return kept_nbytes(read_header(path), wanted)
+
+
+@lru_cache(maxsize=512)
+def _file_nbytes(path: Path, stamp: str, dtype: str) -> int:
+    return file_nbytes(path, dtype)

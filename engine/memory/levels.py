@@ -33,6 +33,7 @@ class OptimizationLevel(StrEnum):
 
 AUTO = "auto"
 FROM_FILE = "file"
+FP8 = "float8_e4m3fn"
 # Free VRAM in GB below which a level is the first guess; the forecast decides.
 THRESHOLDS: tuple[tuple[float, OptimizationLevel], ...] = (
     (6.0, OptimizationLevel.ULTRA),
@@ -217,7 +218,7 @@ def _on_gpu(config: MemoryOptimizationConfig) -> MemoryOptimizationConfig:
         config.enable_attention_slicing = config.enable_forward_chunking = True
         config.vae_decode_chunk_size, config.vae_tile_size = 1, SMALL_TILE
         config.after_job = "release"
-        config.storage_dtype = "float8_e4m3fn"
+        config.storage_dtype = FP8
     return config
 
 
@@ -237,6 +238,6 @@ def _in_ram(config: MemoryOptimizationConfig) -> MemoryOptimizationConfig:
     if rank == 3:
         config.enable_fp8_storage = True
         config.vae_tile_size = SMALL_TILE
-        config.storage_dtype = "float8_e4m3fn"
+        config.storage_dtype = FP8
         config.after_job = "release"
     return config

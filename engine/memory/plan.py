@@ -22,6 +22,7 @@ from engine.memory.levels import (
 )
 from engine.memory.parts import ModelSizes
 from engine.memory.resources import SystemResources
+from engine.memory.resting import resting_format
 from engine.memory.sizes import GIB, MIB, in_words
 
 MARGIN_SHARE, MARGIN_LEAST = 0.10, int(0.6 * GIB)
@@ -37,15 +38,24 @@ _GROUPS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Bytes that are held beside the model's weights, of adapters and of ControlNets."""
+
+    adapters: int = 0
+    controls: int = 0
+
+
+@dataclass(frozen=True)
 class Work:
     """What is asked for, as far as memory is concerned.
 
     Attributes:
         width, height: pixels. pictures: in one UNet call; guidance makes two rows of each.
         guided: whether the negative prompt costs a second row.
-        adapter_bytes: of adapters that are held beside the weights. rounded_adapter_bytes: the same under a level that
-            keeps weights in 8 bits; None: no other. control_bytes: of ControlNets' weights, which compute as `controls`
-            copies of the UNet's left half.
+        adapter_bytes: of adapters that are held beside the weights. control_bytes: of ControlNets' weights, which
+            compute as `controls` copies of the UNet's left half.
+        narrow, rounded: the same where weights rest as their files have them, and where they rest in 8 bits; None: no
+            other than usual.
         other_bytes: what else stays loaded (pinned models).
     """
 
@@ -54,10 +64,11 @@ class Work:
     pictures: int = 1
     guided: bool = True
     adapter_bytes: int = 0
-    rounded_adapter_bytes: int | None = None
     control_bytes: int = 0
     controls: int = 0
     other_bytes: int = 0
+    narrow: Beside | None = None
+    rounded: Beside | None = None
 
     @property
     def rows(self) -> int:
@@ -65,10 +76,9 @@ class Work:
         return self.pictures * (2 if self.guided else 1)
 
     def under(self, config: MemoryOptimizationConfig) -> Work:
-        """The work with the adapters as they are kept under a config."""
-        if self.rounded_adapter_bytes is None or not config.rounds:
-            return self
-        return replace(self, adapter_bytes=self.rounded_adapter_bytes)
+        """The work with adapters and ControlNets as they are kept under a config."""
+        kept = self.rounded if config.rounds else self.narrow if config.storage_dtype == FROM_FILE else None
+        return self if kept is None else replace(self, adapter_bytes=kept.adapters, control_bytes=kept.controls)
 
 
 @dataclass(frozen=True)
@@ -317,10 +327,9 @@ class Planner:
 
     def _storage(self, part: str, config: MemoryOptimizationConfig, model: ModelSizes) -> str:
         """The format in which a part's weights rest."""
-        wanted = model.stored.get(part, "") if config.storage_dtype == FROM_FILE else config.storage_dtype
-        if part == "vae" or not wanted:
+        if part == "vae":
             return self._dtype
-        return wanted if dtype_bytes(wanted) < dtype_bytes(self._dtype) else self._dtype
+        return resting_format(config.storage_dtype, model.stored.get(part, ""), self._dtype)
 
     @property
     def _kind(self) -> str:

@@ -12,19 +12,20 @@ from engine.adapters.plan import PatchPlan
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.loading.components import outline
 from engine.loading.loader import ComponentKey, component_key, load_component, nbytes, part_config
-from engine.memory.levels import FROM_FILE, MemoryOptimizationConfig
+from engine.memory.levels import FP8, MemoryOptimizationConfig
 from engine.memory.optimizer import MemoryOptimizer, applied_to
 from engine.memory.parts import sizes_of
 from engine.memory.pool import Lease, ModelPool
+from engine.memory.resting import loaded_in, resting_format
 from engine.memory.steps import GenerationStep
 from engine.memory.techniques import gains_by_channels_last
 from engine.pipeline.patching import PatchedComponents
 
-FP8 = "float8_e4m3fn"
-
 
 class Parts(Protocol):
-    """Where a bundle's modules come from."""
+    """Where a bundle's modules come from. `config`: the memory level that they are under."""
+
+    config: MemoryOptimizationConfig
 
     def get(self, part: str) -> Any:
         """The part itself, loading it where it is not here. Not to be kept longer than a call."""
@@ -68,6 +69,7 @@ class HeldParts:
         self._modules, self._name = dict(modules), name
         self._patched = patched if patched is not None else PatchedComponents()
         self._facts: dict[str, dict[str, Any]] = {}
+        self.config = MemoryOptimizationConfig()
 
     def get(self, part: str) -> Any:
         """See `Parts`."""
@@ -330,22 +332,18 @@ class LeasedParts:
 
     def _storage(self, part: str) -> str | None:
         """The format in which the level lets the part rest; None: the one that it computes in."""
-        wanted = self.config.storage_dtype
-        if not wanted or part == "vae" or not _weighs(part):
+        if not self.config.storage_dtype or part == "vae" or not _weighs(part):
             return None
-        stored = self._stored.get(part, "") if wanted == FROM_FILE else wanted
-        narrower = bool(stored) and getattr(torch, stored).itemsize < self._dtype.itemsize
-        return stored if narrower else None
+        own = str(self._dtype).removeprefix("torch.")
+        found = resting_format(self.config.storage_dtype, self._stored.get(part, ""), own)
+        return None if found == own else found
 
     def _loaded_in(self, part: str, key: ComponentKey) -> torch.dtype:
-        """The format to load in; what is rounded later is loaded in 16 bits, which is all that its file has, mostly."""
         if not _weighs(part) or part == "vae":
             return self._wide(part)
-        if key.dtype != FP8:
-            loaded: torch.dtype = getattr(torch, key.dtype)
-            return loaded
-        own = getattr(torch, self._stored.get(part, "bfloat16"))
-        return own if own.itemsize == 2 else torch.bfloat16
+        stored = self._stored.get(part, "") if key.dtype == FP8 else ""
+        loaded: torch.dtype = getattr(torch, loaded_in(key.dtype, stored))
+        return loaded
 
     @property
     def _stored(self) -> Mapping[str, str]:

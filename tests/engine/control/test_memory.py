@@ -13,7 +13,6 @@ import torch
 from engine.control.compose import ControlRows, summed
 from engine.control.network import ControlNetwork
 from engine.families.families import family
-from engine.jobs.control_storage import resting_format
 from engine.jobs.controls import ControlKey
 from engine.library.library import Library
 from engine.loading.controlnet import _SHARED
@@ -22,6 +21,7 @@ from engine.memory.activations import dtype_bytes, unet_shape
 from engine.memory.desk import MemoryDesk
 from engine.memory.levels import FROM_FILE, MemoryOptimizationConfig, OptimizationLevel
 from engine.memory.parts import file_nbytes
+from engine.memory.resting import resting_format
 from engine.pipeline.model import open_model
 from engine.protocol.specs import ControlUnit
 from engine.store.store import open_store
@@ -69,19 +69,18 @@ def test_several_units_of_full_size_hold_the_activations_of_one() -> None:
 @pytest.mark.parametrize(
     ("level", "stored", "rests"),
     [
-        (None, "float16", "float32"),
         ("", "float16", "float32"),
         (FROM_FILE, "float16", "float16"),
         (FROM_FILE, "float32", "float32"),
         (FROM_FILE, "", "float32"),
+        (FROM_FILE, "f8_e5m2", "float32"),
         ("float8_e4m3fn", "float16", "float8_e4m3fn"),
         ("strange", "float16", "float32"),
     ],
 )
-def test_the_format_at_rest(level: str | None, stored: str, rests: str) -> None:
-    config = None if level is None else MemoryOptimizationConfig(storage_dtype=level)
-    assert resting_format(config, stored, torch.float32) == rests
-    assert resting_format(config, stored, torch.float16) in ("float16", "float8_e4m3fn")
+def test_the_format_at_rest(level: str, stored: str, rests: str) -> None:
+    assert resting_format(level, stored, "float32") == rests
+    assert resting_format(level, stored, "float16") in ("float16", "float8_e4m3fn")
 
 
 def halved(folder: Path) -> None:
@@ -135,8 +134,8 @@ def test_the_forecast_counts_units_of_every_kind(tmp_path: Path) -> None:
     library.refresh()
     desk = MemoryDesk(store, library, probe=FakeProbe(vram=8))
 
-    def counted(*units: ControlUnit) -> tuple[int, int]:
-        view = desk.forecast(spec(*units))
+    def counted(*units: ControlUnit, level: str = "none") -> tuple[int, int]:
+        view = desk.forecast(spec(*units), level)
         return next((band.nbytes for band in view.bands if band.name == "controls"), 0), view.peak
 
     units = {
@@ -152,5 +151,8 @@ def test_the_forecast_counts_units_of_every_kind(tmp_path: Path) -> None:
     both = counted(*units.values())
     assert both[0] == sum(counted(unit)[0] for unit in units.values())
     assert counted(units["controlnet"], units["controlnet"])[0] == counted(units["controlnet"])[0], "one file, once"
+    ultra = {kind: counted(unit, level="ultra")[0] for kind, unit in units.items()}
+    assert ultra["controlnet"] == file_nbytes(files["controlnet"], "float8_e4m3fn"), "in 8 bits, as it will rest"
+    assert ultra["ip_adapter"] == counted(units["ip_adapter"])[0], "only ControlNets rest in fewer bits"
     assert counted(units["controlnet"].model_copy(update={"muted": True})) == (bare, lowest)
     store.close()
