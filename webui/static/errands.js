@@ -1,19 +1,16 @@
 // Errands: jobs that make something else than pictures to keep, such as merges. What is known of those of one kind, kept
 // fresh by the WebSocket and by asking.
 
+import { Asked } from "./asked.js";
 import { finished, live } from "./live.js";
 
-export class Errands extends EventTarget {
+export class Errands extends Asked {
   // `kind` is that of their jobs. `all()`, `one(id)` and `cancel(id)` ask the studio, and answer views.
   constructor(kind, { all, one, cancel }) {
     super();
     Object.assign(this, { kind, ask: { all, one, cancel } });
     this.views = new Map();
-    this.fault = null;
-    this.loaded = false;
-    this.loading = false;
     live.addEventListener("jobs", ({ detail }) => detail && this.heard(live.jobs.get(detail)));
-    for (const event of ["connection", "engine"]) live.addEventListener(event, () => this.follow());
   }
 
   // Newest first.
@@ -21,24 +18,12 @@ export class Errands extends EventTarget {
     return [...this.views.values()].sort((a, b) => b.created_at - a.created_at);
   }
 
-  // After a silence anything may have happened: all are asked for again.
-  follow() {
-    if (!live.answers) this.loaded = false;
-    else if (!this.loaded && !this.loading) this.load();
+  read() {
+    return this.ask.all();
   }
 
-  async load() {
-    this.loading = true;
-    try {
-      this.views = new Map((await this.ask.all()).map((view) => [view.id, view]));
-      this.fault = null;
-      this.loaded = live.answers;
-    } catch (error) {
-      // The next event of the engine asks again.
-      this.fault = error;
-    }
-    this.loading = false;
-    this.tell();
+  learn(views) {
+    this.views = new Map(views.map((view) => [view.id, view]));
   }
 
   take(view) {
@@ -75,9 +60,5 @@ export class Errands extends EventTarget {
     } catch {
       await this.refresh(id);
     }
-  }
-
-  tell() {
-    this.dispatchEvent(new Event("change"));
   }
 }

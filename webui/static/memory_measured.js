@@ -1,14 +1,14 @@
 // "Measure my machine": what each memory level really takes here, and how fast each attention kernel is.
 
-import { api } from "./api.js";
 import { h, tool } from "./dom.js";
-import { live } from "./live.js";
 import { memory } from "./memory_state.js";
 import { LEVELS, duration, inWords, kernelName, timeWords } from "./memory_words.js";
+import { ModelChoice } from "./model_choice.js";
 
 export class Measured {
   constructor() {
-    this.choice = h("select", { "aria-label": "Model to measure" });
+    // The starter is quickly measured, and everybody has it.
+    this.choice = new ModelChoice("Model to measure", { usual: "starter" });
     this.start = tool("gauge", "Measure my machine", () => this.ask(), { wide: true });
     this.start.title = "Paints a few short pictures under each level and keeps none of them; other jobs come in between two levels";
     this.cancel = h("button", { type: "button", class: "easel-mini", text: "Cancel", onclick: () => memory.measure({ cancel: true }, "The measurement ends.") });
@@ -21,38 +21,17 @@ export class Measured {
     this.table = h("table", { class: "easel-measure-table", "aria-label": "Measured levels", hidden: true }, h("thead", {}, h("tr", {}, ...heads)), this.rows);
     this.kernels = h("ul", { class: "easel-measure-kernels", "aria-label": "Attention kernels, measured" });
     this.notes = h("p", { class: "easel-memory-warning", hidden: true });
-    const line = h("div", { class: "easel-memory-ahead" }, this.choice, this.start);
+    const line = h("div", { class: "easel-memory-ahead" }, this.choice.element, this.start);
     this.line = line;
     this.element = h("section", { class: "easel-card easel-memory-card", "aria-label": "Measured on this machine" }, h("header", {}, h("h3", { text: "Measured on this machine" })), this.table, this.kernels, this.of, this.notes, this.going, line);
-    live.addEventListener("library", () => this.look());
-    this.look();
-  }
-
-  async look() {
-    try {
-      const { models } = await api.listModels({ quiet: true });
-      const chosen = this.choice.value;
-      this.choice.replaceChildren(...models.filter((model) => !model.problem).map(({ id, title }) => h("option", { value: id, text: title })));
-      const known = [...this.choice.options].map(({ value }) => value);
-      // The starter is quickly measured, and everybody has it.
-      const usual = known.includes(chosen) ? chosen : known.includes("starter") ? "starter" : known[0];
-      if (usual) this.choice.value = usual;
-      this.known = true;
-    } catch {
-      this.known = false;
-    }
   }
 
   update(view) {
-    if (this.known === false && view.engine_answers) {
-      this.known = null;
-      this.look();
-    }
     const found = view.measured;
     const going = Boolean(found.job_id);
     this.going.hidden = !going;
     this.line.hidden = going;
-    this.start.disabled = this.choice.disabled = !view.engine_answers;
+    this.start.disabled = this.choice.element.disabled = !view.engine_answers;
     this.bar.value = found.fraction;
     const left = found.seconds_left === null || found.seconds_left === undefined ? "" : `, about ${duration(Math.max(1, found.seconds_left))} left`;
     const words = going ? `${found.title}: ${Math.round(found.fraction * 100)} %${left}` : "";
@@ -77,8 +56,8 @@ export class Measured {
   }
 
   async ask() {
-    const title = this.choice.selectedOptions[0]?.textContent;
-    if (title) await memory.measure({ model: this.choice.value }, `${title} is measured under every level.`);
+    const { chosen } = this.choice;
+    if (chosen) await memory.measure({ model: chosen.id }, `${chosen.title} is measured under every level.`);
   }
 }
 

@@ -3,10 +3,10 @@
 import { arrange, h, tool } from "./dom.js";
 import { draft, takeStack } from "./merge_draft.js";
 import { choice } from "./merge_fields.js";
-import { forgetModels, knownModels, Picker } from "./merge_picker.js";
+import { Picker } from "./merge_picker.js";
 import { MergeRow } from "./merge_row.js";
-import { live } from "./live.js";
-import { shelf } from "./shelf.js";
+import { models } from "./models.js";
+import { shelf, titleOf } from "./shelf.js";
 import { stack } from "./stack.js";
 import { orderable } from "./stack_order.js";
 
@@ -17,8 +17,7 @@ const SOURCES = [["models", "two checkpoints: the tuned one less its base"], ["a
 export class MergeInputs {
   constructor() {
     this.rows = new Map();
-    this.models = new Map();
-    const nameOf = (name) => (draft.task === "checkpoint" ? this.titleOfModel(name) : (shelf.get(name)?.title ?? name));
+    const nameOf = (name) => (draft.task === "checkpoint" ? models.titleOf(name) : titleOf(name));
     const model = (label, field, title) => new Picker({ kind: "model", label, placeholder: "Search models…", title, keep: true, pick: (view) => draft.set({ [field]: view.id }) });
     this.fields = {
       model: model("Checkpoint", "model", "The model that the adapters are worked into; it stays, the result is another file."),
@@ -39,19 +38,7 @@ export class MergeInputs {
     orderable(this.list, this.rows, (text) => (this.told.textContent = text), { order: draft, nameOf });
     for (const kind of ["task", "rows", "values"]) draft.addEventListener(kind, () => this.update());
     stack.addEventListener("rows", () => this.update());
-    live.addEventListener("library", () => this.learnModels(true));
-    live.addEventListener("engine", () => !this.models.size && this.learnModels(true));
-    this.learnModels();
-    this.update();
-  }
-
-  titleOfModel(id) {
-    return this.models.get(id)?.title ?? id;
-  }
-
-  async learnModels(again = false) {
-    if (again) forgetModels();
-    for (const view of await knownModels()) this.models.set(view.id, view);
+    models.addEventListener("change", () => this.update());
     this.update();
   }
 
@@ -70,7 +57,7 @@ export class MergeInputs {
     this.list.hidden = !lists;
     this.list.dataset.task = task;
     this.fromStack.hidden = !lists || checkpoints || stack.active().length === 0;
-    for (const name of ["model", "tuned", "origin"]) this.fields[name].show(draft[name], this.models.get(draft[name]));
+    for (const name of ["model", "tuned", "origin"]) this.fields[name].show(draft[name], models.get(draft[name]));
     this.showSingle();
     this.empty.hidden = !lists || draft.rows.length > 0;
     this.empty.textContent = checkpoints ? "Choose two or more models of one family. “Add difference” takes three: first + weight × (second − third)." : task === "compare" ? "Nothing yet. Search above; up to twelve." : stack.active().length ? "Nothing yet. Search above, take the stack, or drop a recipe (.json) here." : "Nothing yet. Search above, or drop a recipe (.json) here.";
@@ -86,7 +73,7 @@ export class MergeInputs {
   drawRows(checkpoints) {
     for (const [key, made] of this.rows) if (draft.find(key) !== made.row || made.adapter === checkpoints) this.rows.delete(key);
     const elements = draft.rows.map((row) => {
-      if (!this.rows.has(row.key)) this.rows.set(row.key, new MergeRow(row, { adapter: !checkpoints, titleOfModel: (id) => this.titleOfModel(id) }));
+      if (!this.rows.has(row.key)) this.rows.set(row.key, new MergeRow(row, { adapter: !checkpoints }));
       return this.rows.get(row.key).element;
     });
     arrange(this.list, elements);

@@ -4,27 +4,13 @@ import { adapterPicture } from "./adapter_picture.js";
 import { api } from "./api.js";
 import { h, icon } from "./dom.js";
 import { familyName } from "./family.js";
+import { models } from "./models.js";
 import { shelf } from "./shelf.js";
 import { bytes } from "./size.js";
 import { settled } from "./timing.js";
 
 const MOST = 30;
 let numbers = 0;
-let models = null;
-
-// All base models, asked for once until the library changes.
-export function knownModels() {
-  models ??= api.listModels({ quiet: true }).then(
-    (list) => list.models,
-    () => {
-      models = null;
-      return [];
-    },
-  );
-  return models;
-}
-
-export const forgetModels = () => (models = null);
 
 const SOURCES = {
   adapter: async (query) => {
@@ -34,7 +20,8 @@ const SOURCES = {
   },
   model: async (query) => {
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-    return (await knownModels()).filter((view) => words.every((word) => `${view.title} ${view.id} ${familyName(view.family)}`.toLowerCase().includes(word))).slice(0, MOST);
+    if (!models.loaded) await models.load();
+    return models.list.filter((view) => words.every((word) => `${view.title} ${view.id} ${familyName(view.family)}`.toLowerCase().includes(word))).slice(0, MOST);
   },
 };
 const EMPTY = {

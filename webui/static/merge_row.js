@@ -6,6 +6,7 @@ import { BlockWeights } from "./block_weights.js";
 import { h, icon, tool } from "./dom.js";
 import { familyName } from "./family.js";
 import { draft } from "./merge_draft.js";
+import { models } from "./models.js";
 import { say } from "./say.js";
 import { shelf, titleOf } from "./shelf.js";
 import { WeightSlider } from "./weight_slider.js";
@@ -16,10 +17,10 @@ const WORDS = {
   text2: "The same for SDXL's second text encoder.",
 };
 
-// `titleOfModel` knows the names of checkpoints; `adapter` says which kind of row this is.
+// `adapter` says which kind of row this is.
 export class MergeRow {
-  constructor(row, { adapter, titleOfModel }) {
-    Object.assign(this, { row, adapter, titleOfModel });
+  constructor(row, { adapter }) {
+    Object.assign(this, { row, adapter });
     const set = (change) => draft.setRow(row.key, change);
     this.grip = h("button", { type: "button", class: "easel-grip" }, icon("grip"));
     this.title = h("strong", { class: "easel-row-title" });
@@ -60,7 +61,7 @@ export class MergeRow {
   }
 
   get name() {
-    return this.adapter ? titleOf(this.row.name) : this.titleOfModel(this.row.name);
+    return this.adapter ? titleOf(this.row.name) : models.titleOf(this.row.name);
   }
 
   update() {

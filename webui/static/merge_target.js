@@ -4,7 +4,8 @@ import { h } from "./dom.js";
 import { draft } from "./merge_draft.js";
 import { choice, number, turn } from "./merge_fields.js";
 import { live } from "./live.js";
-import { knownModels, Picker } from "./merge_picker.js";
+import { Picker } from "./merge_picker.js";
+import { models } from "./models.js";
 
 const RULES = [
   ["none", "As they come out"],
@@ -51,7 +52,7 @@ export class MergeTarget {
     this.heading = h("h3", { text: "What it becomes" });
     this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What it becomes" }, h("header", {}, this.heading), this.kind.element, this.extractKind.element, this.rule.element, this.words, this.fields, h("div", { class: "easel-merge-fields" }, this.layout.element, this.dtype.element), this.text.element, this.baseField);
     for (const kind of ["task", "rows", "values"]) draft.addEventListener(kind, () => this.update());
-    live.addEventListener("library", () => this.update());
+    models.addEventListener("change", () => this.update());
     live.addEventListener("form", () => this.update());
     this.update();
   }
@@ -84,11 +85,8 @@ export class MergeTarget {
     this.baseField.hidden = shown === "extract";
     this.noBase.hidden = !draft.base;
     const assumed = shown === "extract" ? null : draft.assumedBase();
-    knownModels().then((models) => {
-      const titleOf = (id) => models.find((view) => view.id === id)?.title ?? id;
-      this.base.show(draft.base, models.find((view) => view.id === draft.base));
-      this.base.field.placeholder = assumed ? `${titleOf(assumed)} (as in Text to image)` : "only if it is asked for";
-    });
+    this.base.show(draft.base, models.get(draft.base));
+    this.base.field.placeholder = assumed ? `${models.titleOf(assumed)} (as in Text to image)` : "only if it is asked for";
   }
 
   askForBase() {
