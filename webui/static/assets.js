@@ -8,13 +8,16 @@ const LARGEST = 25 * 1024 * 1024;
 
 export const assetUrl = (ref) => `/api/v1/assets/${ref.replace(/^asset:/, "")}`;
 
+// `hint`: what to do instead.
+export function tooLarge(file, hint) {
+  if (file.size <= LARGEST) return false;
+  say(`This picture is larger than 25 MB. ${hint}`, { kind: "error" });
+  return true;
+}
+
 // Answers the picture's reference, or null after a sentence.
 export async function keepPicture(file) {
-  if (!file) return null;
-  if (file.size > LARGEST) {
-    say("This picture is larger than 25 MB. Save it smaller, or as JPEG, and try again.", { kind: "error" });
-    return null;
-  }
+  if (!file || tooLarge(file, "Save it smaller, or as JPEG, and try again.")) return null;
   try {
     return (await api.putAsset(file)).ref;
   } catch {

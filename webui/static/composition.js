@@ -6,12 +6,11 @@ import { openCompare } from "./control_compare.js";
 import { SOURCES } from "./control_panel.js";
 import { controlTitle } from "./control_shelf.js";
 import { Timeline } from "./control_timeline.js";
+import { fitOf } from "./control_wells.js";
 import { units } from "./control_units.js";
 import { h, onceAFrame, tool } from "./dom.js";
 import { formNumber, pictureSize } from "./form_numbers.js";
 import { hints } from "./hints.js";
-
-const FITS = { crop: "cover", fill: "contain", stretch: "fill" };
 
 class Composition extends HTMLElement {
   connectedCallback() {
@@ -71,7 +70,7 @@ function tile(row, { view, state }, shape) {
   const picture = shown ? h("img", { src: assetUrl(shown), alt: plain ? `Picture of unit ${name}` : `Hint of unit ${name}` }) : h("span", { class: "easel-well-words", text: { none: "no picture", failed: "no hint", asking: "…" }[state] ?? "" });
   const frame = h("div", { class: "easel-well" }, picture);
   frame.style.aspectRatio = shape;
-  if (shown) picture.style.objectFit = FITS[row.resize] ?? "cover";
+  if (shown) picture.style.objectFit = fitOf(row);
   return h("figure", { role: "listitem", "data-colour": row.colour }, frame, h("figcaption", { text: name, title: name }));
 }
 

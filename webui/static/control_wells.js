@@ -14,6 +14,8 @@ const WANTED = {
   lineart: "white lines on black", softedge: "soft white outlines on black", mlsd: "straight white lines on black", normal: "a normal map", seg: "coloured regions",
 };
 const FITS = { crop: "cover", fill: "contain", stretch: "fill" };
+// How CSS fits a hint into the shape of the result.
+export const fitOf = (row) => FITS[row.resize] ?? "cover";
 
 export class ControlWells {
   constructor(row) {
@@ -89,7 +91,7 @@ export class ControlWells {
     this.frame.hidden = this.caption.parentElement.hidden = !hinted;
     // The frame has the shape of the result, so that one sees what is cut off.
     this.frame.style.aspectRatio = `${width} / ${height}`;
-    this.hint.style.objectFit = FITS[row.resize] ?? "cover";
+    this.hint.style.objectFit = fitOf(row);
     source(this.hint, view && state !== "failed" ? assetUrl(view.ref) : "");
     this.frame.dataset.state = state;
     this.words.hidden = state === "ready" || (state === "asking" && Boolean(view));

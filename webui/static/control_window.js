@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { StepRange } from "./step_range.js";
 import { units } from "./control_units.js";
 
-export const PRESETS = [
+const PRESETS = [
   ["full", 0, 1, "From the first step to the last"],
   ["early", 0, 0.5, "0–50 %: sets the composition, and leaves the details free"],
   ["late", 0.5, 1, "50–100 %: leaves the composition free, and guides the details"],

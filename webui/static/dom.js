@@ -96,6 +96,21 @@ export function thumbUrl(image, width) {
   return pictureUrl(image).replace(/^\/outputs\//, "/thumbs/") + `?w=${pixels}`;
 }
 
+// Let the browser save what lies at an address under a name.
+export function saveAs(address, name) {
+  const link = h("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+export function saveFile(blob, name) {
+  const address = URL.createObjectURL(blob);
+  saveAs(address, name);
+  // The browser reads it after the click.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
 export function seconds(value) {
   if (value === null || value === undefined) return "";
   if (value < 1) return "less than a second";

@@ -1,11 +1,11 @@
 // What belongs to the form but is not a Gradio widget: examples, where models go, dropping a picture.
 
 import { signal } from "./api.js";
+import { tooLarge } from "./assets.js";
 import { h } from "./dom.js";
+import { takeFileDrops } from "./file_drops.js";
 import { live } from "./live.js";
-import { say } from "./say.js";
 
-const LARGEST = 25 * 1024 * 1024;
 // Examples shown at first; the rest would push the form down.
 const FEW = 5;
 let known = null;
@@ -92,9 +92,9 @@ class Drop extends HTMLElement {
   }
 }
 
-export async function takeFile(file) {
+async function takeFile(file) {
   if (!file) return;
-  if (file.size > LARGEST) return say("This picture is larger than 25 MB.", { kind: "error" });
+  if (tooLarge(file, "Paste its infotext instead.")) return;
   const bytes = new Uint8Array(await file.arrayBuffer());
   let text = "";
   for (let start = 0; start < bytes.length; start += 0x8000) text += String.fromCharCode(...bytes.subarray(start, start + 0x8000));
@@ -103,27 +103,7 @@ export async function takeFile(file) {
 
 // A picture may be dropped anywhere while Text to image is open.
 export function watchDrops(open) {
-  const hasFile = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
-  let depth = 0;
-  const mark = (on) => document.documentElement.classList.toggle("easel-dropping", on);
-  document.addEventListener("dragenter", (event) => {
-    if (!hasFile(event) || !open()) return;
-    depth += 1;
-    mark(true);
-  });
-  document.addEventListener("dragleave", () => {
-    depth = Math.max(0, depth - 1);
-    if (!depth) mark(false);
-  });
-  document.addEventListener("dragover", (event) => hasFile(event) && open() && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    depth = 0;
-    mark(false);
-    // A widget of an extension that takes files keeps them.
-    if (!hasFile(event) || !open() || event.defaultPrevented) return;
-    event.preventDefault();
-    takeFile(event.dataTransfer.files[0]);
-  });
+  takeFileDrops(document, { open, mark: (on) => document.documentElement.classList.toggle("easel-dropping", on), take: takeFile });
 }
 
 customElements.define("easel-examples", Examples);

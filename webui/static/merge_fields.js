@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-export function field(label, control, { title = null, hint = null } = {}) {
+function field(label, control, { title = null, hint = null } = {}) {
   return h("label", { class: "easel-merge-field", title }, h("span", { class: "easel-merge-label", text: label }), control, hint ? h("span", { class: "easel-hint", text: hint }) : null);
 }
 

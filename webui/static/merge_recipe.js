@@ -1,6 +1,7 @@
 // Recipes as files: saved, shared, dropped on the tab.
 
-import { h } from "./dom.js";
+import { h, saveFile } from "./dom.js";
+import { takeFileDrops } from "./file_drops.js";
 import { draft } from "./merge_draft.js";
 import { say } from "./say.js";
 
@@ -9,15 +10,10 @@ const LARGEST = 4 * 1024 * 1024;
 const UNREADABLE = "This is no merge recipe: it is a JSON file with a “task”, as this tab saves it.";
 
 export function saveRecipe(recipe, name) {
-  const address = URL.createObjectURL(new Blob([`${JSON.stringify(recipe, null, 2)}\n`], { type: "application/json" }));
-  const link = h("a", { href: address, download: `${name || recipe.task}.recipe.json` });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
+  saveFile(new Blob([`${JSON.stringify(recipe, null, 2)}\n`], { type: "application/json" }), `${name || recipe.task}.recipe.json`);
 }
 
-export async function loadRecipe(file) {
+async function loadRecipe(file) {
   if (!file) return;
   if (file.size > LARGEST) return say(UNREADABLE, { kind: "error" });
   let recipe;
@@ -63,24 +59,5 @@ export function recipeButtons(tool) {
 
 // A recipe may be dropped anywhere on the tab.
 export function takeDrops(element) {
-  const hasFile = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
-  let depth = 0;
-  const mark = () => element.classList.toggle("easel-merge-dropping", depth > 0);
-  element.addEventListener("dragenter", (event) => {
-    if (!hasFile(event)) return;
-    depth += 1;
-    mark();
-  });
-  element.addEventListener("dragleave", () => {
-    depth = Math.max(0, depth - 1);
-    mark();
-  });
-  element.addEventListener("dragover", (event) => hasFile(event) && event.preventDefault());
-  element.addEventListener("drop", (event) => {
-    depth = 0;
-    mark();
-    if (!hasFile(event)) return;
-    event.preventDefault();
-    loadRecipe(event.dataTransfer.files[0]);
-  });
+  takeFileDrops(element, { mark: (on) => element.classList.toggle("easel-merge-dropping", on), take: loadRecipe });
 }

@@ -1,7 +1,7 @@
 // Things one can do with a finished picture, used by the stage, the viewer and the history.
 
 import { api, signal } from "./api.js";
-import { h, pictureUrl, tool } from "./dom.js";
+import { h, pictureUrl, saveAs, tool } from "./dom.js";
 import { live } from "./live.js";
 import { say } from "./say.js";
 
@@ -24,15 +24,8 @@ export async function toggleFavourite(image) {
   return marked;
 }
 
-export function recall(image) {
+function recall(image) {
   signal("recall", { spec: image.spec, infotext: image.infotext });
-}
-
-export function download(image) {
-  const link = h("a", { href: pictureUrl(image), download: image.name });
-  document.body.append(link);
-  link.click();
-  link.remove();
 }
 
 export async function copyText(text, said) {
@@ -72,7 +65,7 @@ export function pictureTools(image, { after = () => {} } = {}) {
       say("The picture is being enlarged; it will stand beside the others.");
       after("enlarged");
     }),
-    tool("download", "Download", () => download(image)),
+    tool("download", "Download", () => saveAs(pictureUrl(image), image.name)),
     tool("copy", "Copy its infotext", () => copyText(image.infotext, "Infotext copied.")),
     tool(
       "star",

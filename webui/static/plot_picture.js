@@ -1,6 +1,6 @@
 // The finished grid as one picture with its labels, put together here in the browser.
 
-import { h, pictureUrl } from "./dom.js";
+import { h, pictureUrl, saveFile } from "./dom.js";
 import { say } from "./say.js";
 
 const GAP = 8;
@@ -33,11 +33,7 @@ export async function savePlot(plan, images) {
   }
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   if (!blob) return say("The browser cannot make a picture of this size.", { kind: "error" });
-  const link = h("a", { href: URL.createObjectURL(blob), download: `weights-seed-${plan.seed}.png` });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  saveFile(blob, `weights-seed-${plan.seed}.png`);
 }
 
 function load(address) {

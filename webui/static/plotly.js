@@ -19,7 +19,7 @@ function plotly() {
 }
 
 // The page's own colours, as they are now.
-export function colours(element) {
+function colours(element) {
   const style = getComputedStyle(element);
   const named = (name) => style.getPropertyValue(name).trim();
   return { text: style.color, quiet: named("--easel-quiet"), line: named("--easel-line"), accent: named("--easel-accent"), card: named("--easel-card"), series: [0, 1, 2, 3, 4, 5, 6, 7].map((place) => named(`--c${place}`)), font: style.fontFamily };
@@ -44,8 +44,9 @@ async function draw(one) {
   }
   forget(Plotly);
   if (!element.isConnected) return;
-  const { traces, layout } = make(colours(element));
-  await Plotly.react(element, traces, whole(layout, colours(element), height), QUIET);
+  const now = colours(element);
+  const { traces, layout } = make(now);
+  await Plotly.react(element, traces, whole(layout, now, height), QUIET);
   if (click && !drawn.has(one)) element.on("plotly_click", ({ points }) => click(points[0]));
   drawn.add(one);
 }

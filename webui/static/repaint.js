@@ -50,7 +50,7 @@ class Repaint extends EventTarget {
   }
 }
 
-export const repaint = new Repaint();
+const repaint = new Repaint();
 
 export class RepaintSwitch {
   constructor() {

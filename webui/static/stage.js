@@ -223,12 +223,12 @@ function place(job) {
 }
 
 // The picture as large as the stage allows; small ones grow, but not without end.
-export function fitPicture(element, width, height, longest = 640) {
+function fitPicture(element, width, height, longest = 640) {
   element.style.setProperty("--ratio", String(width / height));
   element.style.setProperty("--longest", `${Math.max(longest, Math.min(Math.max(width, height), 1400))}px`);
 }
 
-export function recentImages() {
+function recentImages() {
   return live.newestFirst().flatMap((job) => imagesOf(job));
 }
 
