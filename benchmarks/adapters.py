@@ -29,7 +29,7 @@ MEBIBYTE = 1024**2
 
 
 def run() -> Report:
-    """Measure all three."""
+    """Measure all of it."""
     from engine.loading.torchvision_guard import guard_torchvision
 
     guard_torchvision()
@@ -208,10 +208,10 @@ def _load_and_fuse(unet: Any, files: dict[str, Path]) -> float:
         _load_with_peft(unet, file, name)
     unet.set_adapters(list(files))
     unet.fuse_lora()
-    seconds = time.perf_counter() - began
+    taken = time.perf_counter() - began
     unet.unfuse_lora()
     unet.unload_lora()
-    return seconds
+    return taken
 
 
 def _load_with_peft(unet: Any, file: Path, name: str) -> None:

@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from benchmarks.clock import seconds
 from benchmarks.report import Report, Row
 from benchmarks.studio import ROOT, Studio, running_studio
 from engine.launcher.threads import engine_environment
@@ -65,9 +67,7 @@ def _side_by_side(studio: Studio) -> tuple[float, float, float]:
     with PlainPipeline() as other:
         for turn in range(WARM_UP + PAIRS):
             seed = 1000 + turn
-            began = time.perf_counter()
-            studio.generate(**SPEC, seed=seed, width=size, height=size)
-            mine = time.perf_counter() - began
+            mine = seconds(partial(studio.generate, **SPEC, seed=seed, width=size, height=size))
             theirs = other.seconds(seed, size)
             if turn >= WARM_UP:
                 ours.append(mine)
@@ -80,12 +80,8 @@ def _enlarged(studio: Studio) -> float:
     """Seconds for a picture of 20 steps in the model's own size, enlarged twice; the upscaler is loaded before."""
     size = _default_size()
     spec = {"prompt": SPEC["prompt"], "steps": 20, "width": size, "height": size, "upscale": 2}
-    seconds: list[float] = []
-    for seed in range(1 + ENLARGED):
-        began = time.perf_counter()
-        studio.paint(**spec, seed=seed)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
+    taken = [seconds(partial(studio.paint, **spec, seed=seed)) for seed in range(1 + ENLARGED)]
+    return statistics.median(taken[1:])
 
 
 def _default_size() -> int:

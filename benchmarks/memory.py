@@ -76,7 +76,7 @@ def _rows(levels: dict[str, Mode], narrow: Mode, switch: dict[str, Any], repeat:
             yield Row(f"{level}: time ÷ none", found.picture / whole.picture, "×")
     yield Row("staged (balanced) ÷ all resident, peak", levels["balanced"].peak / whole.peak, "×", limit=0.88)
     yield Row("staged, bfloat16 ÷ all resident, peak", narrow.peak / whole.peak, "×", limit=0.55)
-    yield Row("staged, bfloat16: a picture of 20 steps", narrow.picture, "s")
+    yield Row(f"staged, bfloat16: a picture of {USUAL} steps", narrow.picture, "s")
     yield Row("leaves from the mapped file ÷ all resident", levels["aggressive"].peak / whole.peak, "×", limit=0.45)
     beaten = dominated({level: (found.picture, float(found.peak)) for level, found in levels.items()})
     for level, better in beaten.items():
@@ -119,7 +119,7 @@ def _child(*arguments: str) -> tuple[dict[str, Any], int]:
     return json.loads(lines[-1]), peak
 
 
-def _uss(process: Any, above: int = 0) -> int:
+def _uss(process: Any, *, above: int) -> int:
     """The USS where it may be more than `above`: never more than the resident size, which is asked for much faster. 0
     for a process that has just ended."""
     import psutil

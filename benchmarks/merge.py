@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,6 @@ def _write(files: list[Path], family: str) -> dict[str, float]:
 
 
 def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
-    import time
-
     from engine.families.families import family as family_of
     from engine.merge.bases import targets_of_family
     from engine.merge.files import RecipeFiles
@@ -112,8 +111,6 @@ def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
 
 def _peft(files: list[Path], method: str) -> dict[str, float]:
     """From files to a file as well, with the model loaded before; `alone` is its merge of what lies in memory."""
-    import time
-
     import torch
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file, save_file
