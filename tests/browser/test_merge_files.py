@@ -168,6 +168,17 @@ def test_adapters_are_compared_in_one_grid(desk: Visit) -> None:
     # None; two weights and one without its words for each of both.
     assert len(view["plan"]["rows"]) == 7
     assert {each["title"].split()[0] for each in view["report"]["side_effects"]} == {"Ink", "Blob"}
+    # After a silence, in which anything may have happened, the list is asked for again.
+    page.evaluate(
+        """() => Promise.all([import('/static/comparisons.js'), import('/static/live.js')]).then(
+            ([{ comparisons }, { live }]) => {
+                comparisons.take({ ...comparisons.list[0], status: 'running', image: null });
+                for (const connected of [false, true]) { live.connected = connected; live.tell('connection'); }
+            })"""
+    )
+    page.wait_for_function(
+        "import('/static/comparisons.js').then((module) => module.comparisons.list[0].status === 'done')"
+    )
 
 
 def test_the_details_of_a_file_are_edited_in_place(desk: Visit) -> None:
