@@ -75,7 +75,8 @@ class ControlShop:
         self._shelf = shelf
         self._hints = hints
         self._model = model
-        self._embedded: ByteCache[torch.Tensor] = ByteCache(EMBEDDED_BYTES)
+        # Tensors, and tuples of them: what is made of hints and pictures once.
+        self._embedded: ByteCache[Any] = ByteCache(EMBEDDED_BYTES)
         self._pictures = PictureUnits(pool, shelf, hints, self._embedded)
         self._features = FeatureUnits(pool, hints, self._embedded)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-
-import torch
+from typing import Any
 
 from engine.control.fit import as_tensor, fitted
 from engine.control.schedule import Window
@@ -27,7 +26,7 @@ class FeatureUnits:
         cache: what hints were turned into, by what went in.
     """
 
-    def __init__(self, pool: ModelPool, hints: HintShop, cache: ByteCache[torch.Tensor]) -> None:
+    def __init__(self, pool: ModelPool, hints: HintShop, cache: ByteCache[Any]) -> None:
         self._pool, self._hints, self._cache = pool, hints, cache
 
     def unit(self, unit: ControlUnit, entry: ControlEntry, spec: GenerationSpec, bundle: ModelBundle) -> FeatureUnit:
@@ -40,7 +39,7 @@ class FeatureUnits:
         key = UnitPartKey(str(entry.path), entry.stamp, str(bundle.dtype).removeprefix("torch."), "T2I-Adapter")
         hint = self._hints.hint(unit, size)
         place = (key, hint.ref, size, unit.resize)
-        features = self._kept(place)
+        features: Features | None = self._cache.get(place)
         if features is None:
             pixels = self._hints.pixels(hint.ref, unit.preprocessor)
             load = partial(
@@ -53,16 +52,6 @@ class FeatureUnits:
             )
             with self._pool.lease(key, load, nbytes) as adapter:
                 features = features_of(adapter, as_tensor(fitted(pixels, size, unit.resize)))
-            for number, each in enumerate(features):
-                self._cache.put((place, number), each, each.nbytes)
-            # As many as there are, so that a lost one is noticed.
-            self._cache.put((place, "count"), torch.tensor(len(features)), 8)
+            self._cache.put(place, features, sum(each.nbytes for each in features))
         window = Window(unit.start, unit.end, unit.ramp, unit.percent_rule)
         return FeatureUnit(features, unit.weight, window, unit.mode, source=f"{entry.path}|{entry.stamp}|{hint.ref}")
-
-    def _kept(self, place: object) -> Features | None:
-        count = self._cache.get((place, "count"))
-        if count is None:
-            return None
-        found = [each for number in range(int(count)) if (each := self._cache.get((place, number))) is not None]
-        return tuple(found) if len(found) == int(count) else None

@@ -18,7 +18,7 @@ AdapterStorage = Literal["auto", "file", "float16", "bfloat16", "int8"]
 _SMALLEST = 256
 # A rotation is the identity and a little: its little is what counts, and would be lost beside the 1.
 _WHOLE_ROTATIONS = ("oft_diag",)
-_WIDE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _SCALE = 4
 
 
@@ -43,11 +43,10 @@ def kept_nbytes(header: Header, wanted: StorageFormat | None) -> int:
 
 def _kept(name: str, tensor: TensorInfo, wanted: StorageFormat | None) -> int:
     whole = tensor.end - tensor.start
-    wide = _WIDE.get(tensor.dtype)
-    if wanted is None or wide is None:
+    if wanted is None or tensor.dtype not in _FLOATS:
         return whole
     count = math.prod(tensor.shape)
     if wanted == "int8" and fits_8_bits(name, tensor.shape):
         rows = tensor.shape[0]
         return min(whole, count + _SCALE * min(rows, count // rows))
-    return count * min(wide, 2)
+    return min(whole, count * 2)

@@ -34,18 +34,28 @@ def sha256_of(path: Path, stopping: threading.Event | None = None) -> str:
     return digest.hexdigest()
 
 
-def auto_v3_of(path: Path) -> str:
-    """SHA-256 (hex) of all after a safetensors header, which edits of the metadata leave as it is; "" for others.
+def data_hash(path: Path, start: int | None = None) -> str:
+    """AutoV3: SHA-256 (hex) of all after a safetensors header, which edits of the metadata leave as it is.
 
     Adapters are known by it: A1111 writes its first 12 characters as "Lora hashes".
+
+    Args:
+        start: where the data begin, if the header was read before.
+
+    Raises:
+        ModelFileError: it is no safetensors file. OSError: it cannot be read.
     """
+    digest = hashlib.sha256()
+    _feed(digest.update, path, read_header(path).data_start if start is None else start, None)
+    return digest.hexdigest()
+
+
+def auto_v3_of(path: Path) -> str:
+    """The same; "" for what is no safetensors file."""
     try:
-        start = read_header(path).data_start
+        return data_hash(path)
     except ModelFileError:
         return ""
-    digest = hashlib.sha256()
-    _feed(digest.update, path, start, None)
-    return digest.hexdigest()
 
 
 def hashes_of(path: Path, stopping: threading.Event | None = None) -> tuple[str, str]:

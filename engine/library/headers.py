@@ -16,7 +16,8 @@ from pydantic_core import from_json
 from engine.errors import ModelFileError
 
 HEADER_LIMIT = 100_000_000
-_BITS = {
+# Bits a number, by safetensors' name of the format.
+BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
     **dict.fromkeys(("U32", "I32", "F32"), 32),
@@ -119,7 +120,7 @@ def _tensor(path: Path, name: str, value: Any) -> TensorInfo:
         count *= side
     if not sound:
         raise not_a_model(path, f"its entry {name[:80]!r} is damaged")
-    bits = _BITS.get(dtype)
+    bits = BITS.get(dtype)
     if bits is not None and end - start != (count * bits + 7) // 8:
         raise not_a_model(path, f"the size of {name[:80]!r} does not fit its shape")
     return TensorInfo(dtype, tuple(shape), start, end)

@@ -73,9 +73,9 @@ def load_controlnet(
 
 def _config_of(path: Path, unet_config: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     shared = {name: unet_config[name] for name in _SHARED if unet_config.get(name) is not None}
-    channels = control_facts(path).hint_channels
-    told = {**shared, "conditioning_embedding_out_channels": channels, "global_pool_conditions": pooled}
-    return {**told, **_union_config(path)} if control_facts(path).union else told
+    facts = control_facts(path)
+    told = {**shared, "conditioning_embedding_out_channels": facts.hint_channels, "global_pool_conditions": pooled}
+    return {**told, **_union_config(path)} if facts.union else told
 
 
 def _union_config(path: Path) -> dict[str, Any]:

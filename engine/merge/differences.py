@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.adapters.modules import ModuleKey, Targets
 from engine.errors import MergeError
 from engine.library.entries import ModelEntry
+from engine.library.hashing import data_hash
 from engine.merge.bases import model_hash, opened_model, targets_of_model
 from engine.merge.delta import Delta
 from engine.merge.files import RecipeFiles
@@ -16,7 +17,6 @@ from engine.merge.methods.weighted_sum import WeightedSum
 from engine.merge.module_merge import ModuleMerger
 from engine.merge.recipe_checks import require_inputs, require_one_family
 from engine.merge.sources import adapter_source, opened
-from engine.merge.writer import data_hash
 from engine.protocol.merge import AdapterTarget, ExtractRecipe, MergeRecipe
 
 Changes = Callable[[ModuleKey], Delta]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from engine.errors import MergeError
 from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
-from engine.library.hashing import CHUNK
+from engine.library.hashing import CHUNK, data_hash
 from engine.library.headers import read_header
 from engine.merge.provenance import said
-from engine.merge.writer import data_hash, require_space
+from engine.merge.writer import require_space
 from engine.protocol.merge import FileMetadata
 
 

@@ -16,7 +16,7 @@ from engine.adapters.modules import COMPONENTS
 from engine.errors import MergeError
 from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
 from engine.library.entries import ModelEntry
-from engine.library.headers import read_header
+from engine.library.headers import BITS, read_header
 from engine.loading.weights import Weights, open_weights
 from engine.merge.bases import part_file
 from engine.merge.beside import copy_beside, copy_rest, rename_folder
@@ -172,12 +172,7 @@ def _shards(source: Path) -> list[Path]:
 def _ordered(source: Path, weights: Weights) -> list[str]:
     """As they lie in the file, wider types first so that all are aligned."""
     tensors = read_header(source).tensors
-    return sorted(weights.names(), key=lambda name: (-_bits(tensors[name].dtype), tensors[name].start))
-
-
-def _bits(dtype: str) -> int:
-    digits = "".join(each for each in dtype.split("_")[0] if each.isdigit())
-    return int(digits) if digits else 8
+    return sorted(weights.names(), key=lambda name: (-BITS[tensors[name].dtype], tensors[name].start))
 
 
 def _width(weights: Weights, name: str) -> int:

@@ -20,8 +20,9 @@ from engine.adapters.patch import ModulePatch
 from engine.adapters.peft_settings import PeftSettings, peft_settings
 from engine.adapters.reading import read_patch
 from engine.errors import AdapterError, ModelFileError
+from engine.library.hashing import data_hash
 from engine.library.headers import Header, read_header
-from engine.merge.writer import data_hash, is_finite
+from engine.merge.writer import is_finite
 from engine.protocol.adapters import AdapterReport
 
 _NOT_FINITE_HINT = "Get the file again, or leave the adapter out."

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from engine.errors import ConflictError, MergeError, StorageError
 from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
-from engine.library.hashing import CHUNK
 from engine.library.headers import Header, read_header
 
 DTYPES = {
@@ -257,20 +256,6 @@ def require_whole(path: Path, writer: StreamWriter, name: str) -> Header:
             "merge_check_failed", f"{name} did not read back as it was written.", "Check the disk, then try again."
         )
     return found
-
-
-def data_hash(path: Path, start: int | None = None) -> str:
-    """SHA-256 (hex) of all after the header, which is AutoV3, whatever the file's ending is.
-
-    Args:
-        start: where the data begin, if the header was read before.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(read_header(path).data_start if start is None else start)
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

@@ -84,15 +84,11 @@ class MergeAnswers:
         if (known := self._store.jobs.submitted(command.owner, command.request_id)) is not None:
             return self._view(self._record(known.id, command.owner))
         file = self._file(command.file_name, command.recipe)
-        if file.exists() and not command.replace:
-            raise ConflictError(
-                "merge_name_taken",
-                f"{file.name} exists already.",
-                "Choose another name, or say that it may be replaced.",
-            )
-        recipe = self._with_base(command.recipe, command.usual_base)
         from engine.merge.ready import require_ready
+        from engine.merge.writer import refuse_taken
 
+        refuse_taken(file, replace=command.replace)
+        recipe = self._with_base(command.recipe, command.usual_base)
         require_ready(recipe, files_of(self._library, recipe), self._methods())
         payload: dict[str, JsonValue] = {
             "recipe": recipe.model_dump(mode="json", by_alias=True),
