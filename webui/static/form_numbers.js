@@ -1,5 +1,10 @@
 // Numbers of the form that others go by: the size of the picture and the steps.
 
+import { live } from "./live.js";
+import { settled } from "./timing.js";
+
+// Several fields are often filled at once.
+const PAUSE = 60;
 const PLAIN = { width: 512, height: 512, steps: 20 };
 
 export function formNumber(name) {
@@ -9,13 +14,15 @@ export function formNumber(name) {
 
 export const pictureSize = () => ({ width: formNumber("width"), height: formNumber("height") });
 
-// Gradio fills fields without an event, so they are looked at now and then.
 export function watchNumbers(heard) {
   const read = () => Object.keys(PLAIN).map(formNumber).join();
   let last = read();
-  setInterval(() => {
-    if (document.hidden || read() === last) return;
-    last = read();
-    heard();
-  }, 500);
+  live.addEventListener(
+    "touched",
+    settled(() => {
+      if (read() === last) return;
+      last = read();
+      heard();
+    }, PAUSE),
+  );
 }

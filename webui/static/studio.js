@@ -52,6 +52,7 @@ let attached = false;
 function formTouched() {
   checkFields();
   keepForm();
+  live.tell("touched");
 }
 
 // The form is filled once the engine answers; again when it comes back after the page could not.
