@@ -7,6 +7,8 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import StorageError
@@ -35,7 +37,14 @@ def storage_error(error: OSError, what: str) -> StorageError:
 
 
 def write_whole(target: Path, data: bytes, what: str) -> None:
-    """Write `data` to `target` through a temporary file beside it, flushed to the disk before it takes the name.
+    """Write `data` to `target`. Raises as `appearing`."""
+    with appearing(target, what) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def appearing(target: Path, what: str) -> Iterator[Path]:
+    """A temporary file's path beside `target`, to write to; flushed to the disk, it takes the name when the block ends.
 
     A reader, or a computer that loses power, sees the old file or the new one, never a part. The folder is made.
 
@@ -46,9 +55,8 @@ def write_whole(target: Path, data: bytes, what: str) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException:

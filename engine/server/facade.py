@@ -30,6 +30,7 @@ from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
 from engine.library.styles import StyleFile
 from engine.loading.torchvision_guard import guard_torchvision
+from engine.memory.budget import pool_budget
 from engine.memory.lease import LoadedModel
 from engine.memory.levels import MemoryOptimizationConfig, OptimizationLevel, first_guess
 from engine.memory.offload import ModelOffloader, OffloadStrategy, TorchMover
@@ -107,7 +108,7 @@ class IntelligentGenerationPipeline:
         self._settings = given.model_copy(update={"paths": paths})
         self._store = open_store(self._scratch / "state")
         self.library = Library(self._settings, self._store.library)
-        self.pool = ModelPool(int(self.resources.available_gb * 0.7 * 1024**3), mover=TorchMover(self.resources.device))
+        self.pool = ModelPool(pool_budget(self.resources).work, mover=TorchMover(self.resources.device))
         self._patched = PatchedComponents()
         self._cache = EmbeddingCache()
         self._shop = AdapterShop(
@@ -287,7 +288,7 @@ class IntelligentGenerationPipeline:
         return self._adapters.merge(names, weights, normalize, base)
 
     def save_merged(self, name: str, *, replace: bool = False) -> Path:
-        """Keep what was merged last in the models folder as `name`. Raises SpecError, ConflictError."""
+        """Keep what was merged last in the models folder as `name`. Raises as `PipelineAdapters.save_merged`."""
         self._open()
         return self._adapters.save_merged(name, replace=replace)
 

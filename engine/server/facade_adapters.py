@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import ConflictError, SpecError
+from engine.errors import SpecError
+from engine.images.disk import appearing
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
 from engine.merge.files import RecipeFiles
+from engine.merge.recipe_checks import require_name
 from engine.merge.run import run as run_recipe
+from engine.merge.writer import refuse_taken
 from engine.protocol.merge import MergeInput, MergeRecipe
 from engine.protocol.specs import AdapterRef
 
@@ -82,19 +85,15 @@ class PipelineAdapters:
         """Keep what was merged last as `name`; later sessions find it in the library.
 
         Raises:
-            SpecError: nothing was merged, or no file can be called so. ConflictError: `merge_name_taken`.
+            SpecError: nothing was merged. MergeError: `merge_name_invalid`. ConflictError: `merge_name_taken`.
+            StorageError: the disk refuses.
         """
         if not self._merged:
             raise SpecError("bad_request", "Nothing was merged yet.", "Call merge_loras first.")
-        if Path(name).name != name or not name.strip() or name.startswith("."):
-            raise SpecError("bad_request", f"A file cannot be called “{name[:60]}”.", "Give a name without folders.")
-        out = self._saved / f"{name}.safetensors"
-        if out.exists() and not replace:
-            raise ConflictError("merge_name_taken", f"There is an adapter {name} already.", "Choose another name.")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = out.with_suffix(".part")
-        shutil.copyfile(self._library.path_of("adapter", self._merged[-1]), beside)
-        beside.replace(out)
+        out = self._saved / f"{require_name(name)}.safetensors"
+        refuse_taken(out, replace=replace)
+        with appearing(out, f"The file {out.name}") as temporary:
+            shutil.copyfile(self._library.path_of("adapter", self._merged[-1]), temporary)
         self._library.refresh()
         return out
 

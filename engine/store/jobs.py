@@ -77,9 +77,9 @@ class JobStore:
         The job that this owner submitted before with the same `request_id` (or `id`) is returned instead.
         """
         with self._db.transaction():
-            known = self._db.value(
-                "SELECT id FROM jobs WHERE owner = ? AND request_id = ?", (record.owner, record.request_id)
-            ) or self._db.value("SELECT id FROM jobs WHERE owner = ? AND id = ?", (record.owner, record.id))
+            known = self._submitted(record.owner, record.request_id) or self._db.value(
+                "SELECT id FROM jobs WHERE owner = ? AND id = ?", (record.owner, record.id)
+            )
             if known is None:
                 self._db.insert("jobs", _job_row(record))
                 for task in record.tasks:
@@ -88,9 +88,7 @@ class JobStore:
 
     def submitted(self, owner: str, request_id: str | None) -> JobRecord | None:
         """The job that this owner submitted before with that `request_id`."""
-        if request_id is None:
-            return None
-        known = self._db.value("SELECT id FROM jobs WHERE owner = ? AND request_id = ?", (owner, request_id))
+        known = self._submitted(owner, request_id)
         return None if known is None else self.get(known)
 
     def get(self, job_id: str, owner: str | None = None) -> JobRecord:
@@ -214,6 +212,12 @@ class JobStore:
         for row in self._db.rows("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
             counts[row["status"]] = row["jobs"]
         return counts
+
+    def _submitted(self, owner: str, request_id: str | None) -> str | None:
+        # Nothing equals NULL, so without a request_id nothing is found.
+        sql = "SELECT id FROM jobs WHERE owner = ? AND request_id = ?"
+        found: str | None = self._db.value(sql, (owner, request_id))
+        return found
 
     def _row(self, job_id: str, owner: str | None = None) -> Row:
         row = self._db.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
