@@ -19,6 +19,7 @@ from engine.memory.pool import Lease, ModelPool
 from engine.memory.resting import loaded_in, resting_format
 from engine.memory.steps import GenerationStep
 from engine.memory.techniques import gains_by_channels_last
+from engine.pipeline.direct_attention import attend_directly
 from engine.pipeline.patching import PatchedComponents
 
 
@@ -368,6 +369,7 @@ def ready(module: Any, *, channels_last: bool = True) -> Any:
     if isinstance(module, torch.nn.Module):
         module.requires_grad_(False)
         module.eval()
+        attend_directly(module)
         if channels_last and gains_by_channels_last(module):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
