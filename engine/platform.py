@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
@@ -190,6 +190,43 @@ def unlock(handle: IO[bytes]) -> None:
         return
     locking = importlib.import_module("fcntl")
     locking.flock(handle.fileno(), locking.LOCK_UN)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """While the block runs, others see that a process works on `path`, a file or folder that is there (`is_claimed`).
+
+    The system ends it with the process, however that ends. The name may change meanwhile. Where the system has no such
+    locks (Windows, some network disks) nothing happens.
+    """
+    if is_windows():
+        yield
+        return
+    locking = importlib.import_module("fcntl")
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            locking.flock(handle, locking.LOCK_SH | locking.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_claimed(path: Path) -> bool | None:
+    """Whether a process works on `path`; None where the system cannot tell. Raises OSError where it is gone."""
+    if is_windows():
+        return None
+    locking = importlib.import_module("fcntl")
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        locking.flock(handle, locking.LOCK_EX | locking.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return False
 
 
 def cache_dir(environment: Mapping[str, str] | None = None) -> Path:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import StorageError
+from engine.platform import claimed, is_claimed
 
 TEMP_PREFIX = ".easel-"
 TEMP_SUFFIX = ".tmp"
@@ -51,32 +52,54 @@ def appearing(target: Path, what: str) -> Iterator[Path]:
     Raises:
         StorageError: `disk_full`, `disk_read_only`, `disk_error`; no temporary file is left behind.
     """
-    temporary = target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with unfinished(target) as temporary:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise storage_error(error, what) from error
     _flush_folder(target.parent)
 
 
-def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> int:
+@contextmanager
+def unfinished(target: Path, *, folder: bool = False) -> Iterator[Path]:
+    """An empty temporary file (or folder) beside `target`, for whoever fills it and then gives it that name.
+
+    While the block runs, no process takes it for a leftover. What has no name at the end is gone. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
+    if folder:
+        temporary.mkdir()
+    else:
+        temporary.touch(exist_ok=False)
+    try:
+        with claimed(temporary):
+            yield temporary
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *, older_than: float = 0.0, below: bool = False) -> int:
     """Delete what a killed process left half-written in `folder`; returns how many. For the start only.
 
+    What a living process still writes stays.
+
     Args:
-        older_than: seconds since the last change; younger ones may belong to another process that still writes.
+        older_than: seconds since the last change. Where the system cannot tell who still writes, younger ones stay.
+        below: look into the folders inside, too.
     """
     count, now = 0, time.time()
-    for leftover in folder.glob(f"{TEMP_PREFIX}*{TEMP_SUFFIX}"):
+    pattern = f"{TEMP_PREFIX}*{TEMP_SUFFIX}"
+    for leftover in list(folder.rglob(pattern) if below else folder.glob(pattern)):
         try:
-            if older_than and now - leftover.stat().st_mtime < older_than:
+            writes = is_claimed(leftover)
+            if writes or (writes is None and now - leftover.stat().st_mtime < older_than):
                 continue
             if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover)

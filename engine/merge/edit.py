@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 from engine.errors import MergeError
-from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
+from engine.images.disk import storage_error, unfinished
 from engine.library.hashing import CHUNK, data_hash
 from engine.library.headers import read_header
 from engine.merge.provenance import said
@@ -36,11 +35,10 @@ def edit_metadata(path: Path, metadata: FileMetadata) -> str:
     text = text.ljust(-(-len(text) // 8) * 8)
     before = data_hash(path)
     what = f"The file {path.name}"
-    temporary = path.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
     try:
         require_space(path.parent, header.size + len(text), what)
-        try:
-            with path.open("rb") as source, temporary.open("xb") as target:
+        with unfinished(path) as temporary:
+            with path.open("rb") as source, temporary.open("wb") as target:
                 target.write(len(text).to_bytes(8, "little") + text)
                 source.seek(header.data_start)
                 while chunk := source.read(CHUNK):
@@ -52,9 +50,6 @@ def edit_metadata(path: Path, metadata: FileMetadata) -> str:
                     "merge_check_failed", f"{path.name} changed while it was written.", "Try again; it is as it was."
                 )
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise storage_error(error, what) from error
     return before

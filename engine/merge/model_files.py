@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.adapters.modules import COMPONENTS
 from engine.errors import MergeError
-from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
+from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error, unfinished
 from engine.library.entries import ModelEntry
 from engine.library.headers import BITS, read_header
 from engine.loading.weights import Weights, open_weights
@@ -142,10 +142,8 @@ def _folder(
 
 @contextmanager
 def _new_folder(out: Path, what: str, *, replace: bool) -> Iterator[Path]:
-    temporary = out.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
     try:
-        temporary.mkdir(parents=True)
-        try:
+        with unfinished(out, folder=True) as temporary:
             yield temporary
             refuse_taken(out, replace=replace)
             if out.exists():
@@ -155,9 +153,6 @@ def _new_folder(out: Path, what: str, *, replace: bool) -> Iterator[Path]:
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 os.replace(temporary, out)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
     except OSError as error:
         raise storage_error(error, what) from error
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConflictError, MergeError, StorageError
-from engine.images.disk import TEMP_PREFIX, TEMP_SUFFIX, storage_error
+from engine.images.disk import storage_error, unfinished
 from engine.library.headers import Header, read_header
 
 DTYPES = {
@@ -204,14 +203,13 @@ def streamed(
     """
     what = f"The file {target.name}"
     refuse_taken(target, replace=replace)
-    temporary = target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(8)}{TEMP_SUFFIX}")
     said = sum(len(name.encode()) + len(value.encode()) * 2 + 16 for name, value in metadata.items())
     room = -(-(tensors * _ENTRY + said + _ROOM) // 8) * 8
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, expected_bytes + room, what)
-        try:
-            with temporary.open("x+b") as file:
+        with unfinished(target) as temporary:
+            with temporary.open("r+b") as file:
                 writer = StreamWriter(file, room, what)
                 with closing(writer):
                     yield writer
@@ -223,9 +221,6 @@ def streamed(
                 check(found)
             refuse_taken(target, replace=replace)
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise storage_error(error, what) from error
 

@@ -107,9 +107,9 @@ class Runtime:
         self.snapshots = SnapshotStore(settings.state_dir / "snapshots")
         self.board = Board()
         remove_leftovers(settings.outputs_dir)
-        # The command line may be merging into these meanwhile.
+        # The command line may be merging into these meanwhile. Adapters in inner folders are edited where they lie.
         for folder in ("loras", "checkpoints"):
-            remove_leftovers(settings.models_dir / folder, older_than=3600.0)
+            remove_leftovers(settings.models_dir / folder, older_than=3600.0, below=folder == "loras")
         recover(self.store, self.snapshots, settings.outputs_dir)
         self.queue = JobQueue(self.store, self.board, self.metrics, self.events.publish)
         self.memory = MemoryDesk(
