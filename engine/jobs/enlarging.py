@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -11,12 +12,22 @@ from engine.errors import NotFoundError
 from engine.jobs.errands import ErrandStep
 from engine.jobs.finishing import Finisher
 from engine.jobs.running import Running
+from engine.library.stamps import stamp_of
 from engine.loading.loader import nbytes
 from engine.memory.pool import ModelPool
 from engine.upscale.network import UpscaleNet, load_upscaler
 from engine.upscale.upscale import upscale
 
 Find = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class UpscalerKey:
+    """What a loaded upscaler is, for the pool. `source` and `part` say it to a person."""
+
+    source: str
+    stamp: str
+    part: str = "upscaler"
 
 
 class Enlarger:
@@ -43,12 +54,11 @@ class Enlarger:
             SpecError: there is no such upscaler, or the result would be too large. ModelFileError: it cannot be used.
         """
         path = self._find(upscaler)
-        status = path.stat()
 
         def load() -> UpscaleNet:
             return load_upscaler(path).to(self._device)
 
-        key = ("upscaler", str(path), status.st_size, status.st_mtime_ns)
+        key = UpscalerKey(str(path), stamp_of(path))
         with self._pool.lease(key, load, nbytes) as net:
             return upscale(image, factor, net, on_progress=on_progress)
 

@@ -26,9 +26,7 @@ HOUR = 3600.0
 
 def file_of(key: Hashable) -> Path | None:
     """The file or folder that a part was loaded from; None for what has none."""
-    # Upscalers have no class of their own: ("upscaler", path, size, time of change).
-    named = key[1] if isinstance(key, tuple) and len(key) > 1 else ""
-    source = str(getattr(key, "source", "") or getattr(key, "vae", "") or named)
+    source = str(getattr(key, "source", "") or getattr(key, "vae", ""))
     path = Path(source.partition("|")[0]) if source else None
     return path if path is not None and path.is_absolute() else None
 

@@ -24,7 +24,9 @@ def module_nbytes(module: Any) -> int:
 
 
 def in_words(nbytes: float) -> str:
-    """Such as "3.4 GB" or "120 MB"; a GB has 1024³ bytes."""
+    """Such as "3.4 GB", "120 MB" or "under 1 MB", as on the page; a GB has 1024³ bytes."""
     if abs(nbytes) >= 0.1 * GIB:
         return f"{nbytes / GIB:.1f} GB"
+    if 0 < abs(nbytes) < MIB:
+        return "under 1 MB"
     return f"{nbytes / MIB:.0f} MB"

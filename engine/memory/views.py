@@ -14,6 +14,7 @@ from engine.memory.resources import SystemResources
 from engine.protocol.memory import BandView, ForecastView, LevelView, MeasuredLevelView, PoolEntryView, StageView
 
 PART_KINDS = ("unet", "text_encoder", "controlnet", "adapter", "preprocessor", "upscaler", "vae")
+_NAMELESS = "part without a name"
 
 
 def key_text(key: Hashable) -> str:
@@ -22,16 +23,27 @@ def key_text(key: Hashable) -> str:
 
 
 def title_of(key: Hashable) -> str:
-    """What a person calls the thing behind a pool key: the file or folder that it comes from."""
-    source = str(getattr(key, "source", "") or getattr(key, "vae", "") or key)
+    """What a person calls the thing behind a pool key: the file or folder that it comes from. A key that names none is
+    never shown as it is: it may have folders and numbers in it."""
+    source = str(getattr(key, "source", "") or getattr(key, "vae", ""))
+    if not source:
+        return key[:120] if isinstance(key, str) else _NAMELESS
     path = source.partition("|")[0].replace("\\", "/").rstrip("/")
     return path.rsplit("/", 1)[-1][:120]
 
 
+def part_of(key: Hashable) -> str:
+    """Which part of a model lies behind a pool key, as it says itself; "" where it does not say."""
+    kind = kind_of(key)
+    return str(getattr(key, "part", "" if kind == "other" or isinstance(key, str) else kind))
+
+
 def name_of(entry: PoolEntry) -> str:
     """Such as "unet of anime.safetensors"."""
-    part = str(getattr(entry.key, "part", "")).replace("_", " ")
-    return f"{part} of {title_of(entry.key)}" if part else title_of(entry.key)
+    part, title = part_of(entry.key).replace("_", " "), title_of(entry.key)
+    if title == _NAMELESS:
+        return part or title
+    return f"{part} of {title}" if part else title
 
 
 def kind_of(key: Hashable) -> str:
@@ -59,7 +71,7 @@ def entry_view(entry: PoolEntry, place: str = "loaded") -> PoolEntryView:
         {
             "key": key_text(entry.key),
             "title": title_of(entry.key),
-            "part": str(getattr(entry.key, "part", "")),
+            "part": part_of(entry.key),
             "nbytes": entry.nbytes,
             "dtype": entry.dtype or str(getattr(entry.key, "dtype", "")),
             "device": entry.device if place == "loaded" else "cpu",

@@ -42,6 +42,15 @@ class EmbeddingCache(ByteCache[Conditioning]):
         super().__init__(limit_bytes)
 
 
+@dataclass(frozen=True)
+class VaeCopyKey:
+    """What a VAE in another precision is, for the pool. `source` (file first) and `part` say it to a person."""
+
+    source: str
+    dtype: str
+    part: str = "vae"
+
+
 @dataclass
 class ModelBundle:
     """Components of one model, while they are leased.
@@ -172,7 +181,9 @@ class ModelBundle:
         if self.pool is None:
             yield self._copied_vae(dtype)
             return
-        with self.pool.lease((self.vae_key, str(dtype)), lambda: self._copied_vae(dtype), nbytes) as vae:
+        # A VAE of its own stands behind the place of the model's file in an identity.
+        key = VaeCopyKey(self.vae_key.lstrip("|"), str(dtype).removeprefix("torch."))
+        with self.pool.lease(key, lambda: self._copied_vae(dtype), nbytes) as vae:
             yield vae
 
     def _copied_vae(self, dtype: torch.dtype) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 from engine.errors import ModelFileError, OutOfMemoryError, SpecError, StudioError
 from engine.jobs.controls import ControlKey
+from engine.jobs.enlarging import UpscalerKey
 from engine.library.library import Library
 from engine.library.stamps import stamp_of
 from engine.loading.loader import ComponentKey
@@ -221,7 +222,7 @@ def test_files_without_a_hash_of_the_library_are_compared_with_their_first_one(t
     keys: dict[str, Any] = {
         "ControlNet": ControlKey(str(path), "1", "float32"),
         "vae": ComponentKey("", "vae", "float32", f"{path}|1"),
-        "upscaler": ("upscaler", str(path), 1, 1),
+        "upscaler": UpscalerKey(str(path), "1"),
     }
     told: list[StudioError] = []
     clock = Clock()

@@ -199,3 +199,4 @@ def test_sizes() -> None:
     assert module_nbytes(both) == 400
     assert module_nbytes(object()) == 0
     assert (in_words(3.4 * GIB), in_words(20 * MIB)) == ("3.4 GB", "20 MB")
+    assert (in_words(MIB / 3), in_words(0)) == ("under 1 MB", "0 MB")
