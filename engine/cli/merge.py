@@ -145,12 +145,11 @@ def summary(report: MergeReport) -> str:
 
 def _methods(settings: Settings) -> dict[str, MergeMethod]:
     """Easel's methods and those of extensions, as in the studio."""
-    from engine.merge.methods.table import own_methods
     from engine.server.extension_halves import ExtensionHalves
 
     halves = ExtensionHalves(ROOT / "extensions", settings.extensions.disabled)
     halves.load()
-    return {**own_methods(), **{method.view.id: method for host in halves.hosts for method in host.merge_methods}}
+    return halves.merge_methods()
 
 
 class _Names:

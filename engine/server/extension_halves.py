@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.control.preprocessors.table import set_added_preprocessors
 from engine.errors import ConfigError
@@ -19,6 +19,9 @@ from engine.host import HOST_API, EngineHost
 from engine.library.added_kinds import set_added_kinds
 from engine.protocol.extensions import EngineHalf, EngineHalves
 from engine.sampling.table import set_added_samplers
+
+if TYPE_CHECKING:
+    from engine.merge.methods.base import MergeMethod
 
 log = logging.getLogger("easel.engine")
 
@@ -43,6 +46,13 @@ class ExtensionHalves:
         self._values = values
         self.hosts: tuple[EngineHost, ...] = ()
         self._told = EngineHalves(loaded=False)
+
+    def merge_methods(self) -> dict[str, MergeMethod]:
+        """Easel's merge methods and those of extensions, by id. torch is imported at the first call."""
+        from engine.merge.methods.table import own_methods
+
+        added = (method for host in self.hosts for method in host.merge_methods)
+        return {**own_methods(), **{method.view.id: method for method in added}}
 
     def load(self) -> None:
         """Import them, on this thread. What they add takes effect here or where the engine is put together."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.client.data_lock import DataLock
 from engine.control.annotators import AnnotatorFiles
@@ -33,6 +33,7 @@ from engine.jobs.snapshots import SnapshotStore
 from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
 from engine.library.previews import CoverFolder
+from engine.library.roots import make_own_folders
 from engine.library.styles import StyleFile
 from engine.memory.desk import MemoryDesk
 from engine.metrics.registry import Metrics
@@ -58,9 +59,6 @@ from engine.server.gallery import Gallery
 from engine.server.state import StateMachine
 from engine.settings import ROOT, Settings
 from engine.store.store import open_store
-
-if TYPE_CHECKING:
-    from engine.merge.methods.base import MergeMethod
 
 log = logging.getLogger("easel.engine")
 
@@ -97,6 +95,7 @@ class Runtime:
         except StudioError:
             self._lock.release()
             raise
+        make_own_folders(settings)
         self.library = Library(settings, self.store.library)
         self.gallery = Gallery(self.library, self.store, CoverFolder(settings.state_dir / "previews"))
         self.library.watch(self.library_changed)
@@ -246,7 +245,7 @@ class Runtime:
                     settings.starter_dir,
                     settings.state_dir / "bin",
                     self.library_changed,
-                    self.merge_methods,
+                    self.extensions.merge_methods,
                 ).answers(),
                 ComparisonAnswers(admission, self.queue, self.store, self.library).answers(),
                 HistoryAnswers(self.store, settings.outputs_dir, settings.state_dir / "bin", publish).answers(),
@@ -272,13 +271,6 @@ class Runtime:
 
     def _report(self, error: StudioError) -> None:
         self.events.publish(FaultReported(error=ErrorView(code=error.code, message=error.message, hint=error.hint)))
-
-    def merge_methods(self) -> Mapping[str, MergeMethod]:
-        """Easel's merge methods and those of extensions, by id. torch is imported at the first call."""
-        from engine.merge.methods.table import own_methods
-
-        added = (method for host in self.extensions.hosts for method in host.merge_methods)
-        return {**own_methods(), **{method.view.id: method for method in added}}
 
     def _tokens(self, prompt: str, model: str | None) -> TokenCount:
         if self._count_tokens is None:

@@ -158,7 +158,9 @@ class Workshop:
             library.refresh()
             self._runtime.library_changed()
 
-        return MergeErrand(self._runtime.store, partial(files_of, library), self._runtime.merge_methods, made)
+        return MergeErrand(
+            self._runtime.store, partial(files_of, library), self._runtime.extensions.merge_methods, made
+        )
 
     def _comparison_errand(self, finisher: Finisher) -> ComparisonErrand:
         runtime = self._runtime
