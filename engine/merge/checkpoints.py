@@ -57,35 +57,37 @@ class _Mixer:
             raise MergeError(
                 "merge_models_differ", f"“{name}” has different shapes in these models.", "Merge models of one family."
             )
-        factors = self._factors(held[0].key)
+        factors = _factors(self._recipe, self._weights, held[0].key)
         # In float32 one after another: two tensors in memory, however many models there are.
         total = tensor.float() * factors[0]
         for value, factor in zip(values[1:], factors[1:], strict=True):
             total.add_(value.float(), alpha=factor)
         return total.to(tensor.dtype)
 
-    def _factors(self, key: ModuleKey) -> list[float]:
-        weights = [self._weights.of(place, key) for place in range(len(self._others) + 1)]
-        if self._recipe.method == "add_difference":
-            return [1.0, weights[1], -weights[1]]
-        if not self._recipe.normalise:
-            return weights
-        total = sum(weights)
-        if abs(total) < 1e-12:
-            raise MergeError(
-                "merge_weights_zero",
-                f"The weights of {key[0]} add up to 0, so they cannot be divided by their sum.",
-                "Change a weight or a block, or switch normalising off.",
-            )
-        return [weight / total for weight in weights]
+
+def _factors(recipe: CheckpointRecipe, table: WeightTable, key: ModuleKey) -> list[float]:
+    """By what each model's numbers of a module are multiplied. Raises MergeError `merge_weights_zero`."""
+    weights = [table.of(place, key) for place in range(len(recipe.inputs))]
+    if recipe.method == "add_difference":
+        return [1.0, weights[1], -weights[1]]
+    if not recipe.normalise:
+        return weights
+    total = sum(weights)
+    if abs(total) < 1e-12:
+        raise MergeError(
+            "merge_weights_zero",
+            f"The weights of {key[0]} add up to 0, so they cannot be divided by their sum.",
+            "Change a weight or a block, or switch normalising off.",
+        )
+    return [weight / total for weight in weights]
 
 
-def alike(recipe: CheckpointRecipe, files: RecipeFiles) -> list[ModelEntry]:
-    """The models, checked as far as their entries tell.
+def alike(recipe: CheckpointRecipe, files: RecipeFiles) -> tuple[list[ModelEntry], Targets]:
+    """The models and the modules of the first, checked as far as their entries and configs tell.
 
     Raises:
         MergeError: `merge_twice`, `merge_weights_zero`, `merge_inputs_missing`, `merge_families_differ`,
-            `merge_models_differ`. ModelFileError: one of them cannot be used.
+            `merge_models_differ`. AdapterError: `adapter_blocks_unknown`. ModelFileError: one of them cannot be used.
     """
     entries = [files.model(each.name) for each in recipe.inputs]
     require_inputs(recipe.inputs, {each.name: files.models[each.name].path for each in recipe.inputs})
@@ -104,7 +106,11 @@ def alike(recipe: CheckpointRecipe, files: RecipeFiles) -> list[ModelEntry]:
             "Some of these models are single files and some are folders, whose tensors have other names.",
             "Merge single files with single files, folders with folders.",
         )
-    return entries
+    targets = targets_of_model(first)
+    table = WeightTable(recipe.inputs, targets, normalise=False)
+    for key in targets.modules:
+        _factors(recipe, table, key)
+    return entries, targets
 
 
 def run_checkpoints(
@@ -116,9 +122,8 @@ def run_checkpoints(
         MergeError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
     yield MergeProgress(fraction=0.0, stage="reading")
-    entries = alike(recipe, files)
+    entries, targets = alike(recipe, files)
     first = entries[0]
-    targets = targets_of_model(first)
     names = names_in(first)
     places = _places(names, targets)
     _require_alike(entries, places)

@@ -19,6 +19,8 @@ from engine.library.scan import look_at
 from engine.loading.loader import load_component
 from engine.merge.bases import opened_model
 from engine.merge.files import RecipeFiles
+from engine.merge.methods.table import own_methods
+from engine.merge.ready import require_ready
 from engine.merge.run import run
 from engine.protocol.merge import BakeRecipe, CheckpointRecipe, ExtractRecipe, MergeInput, Reduction
 from tests.engine.adapters.making import dora, full, lora, write_adapter
@@ -193,6 +195,23 @@ def test_merged_checkpoints_are_plain_arithmetic(method, layout, folders, tmp_pa
         else:
             wanted = models[0][key] + 0.3 * (models[1][key] - models[2][key])
         assert torch.allclose(value, wanted, atol=1e-6), key
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (MergeInput(name="m0", weight=1.0), MergeInput(name="m1", weight=-1.0)),
+        (MergeInput(name="m0", weight=1.0, text_weight=0.5), MergeInput(name="m1", weight=1.0, text_weight=-0.5)),
+        (MergeInput(name="m0", weight=1.0), MergeInput(name="m1", weight=1.0, blocks=(1.0, -1.0, *(1.0,) * 24))),
+    ],
+)
+def test_a_sum_of_zero_is_refused_before_anything_is_queued(inputs, folders, tmp_path) -> None:
+    paths = [folders["sd1"], write_tiny_sd1(tmp_path / "m1", seed=1)]
+    files = RecipeFiles(models={"m0": listed(paths[0]), "m1": listed(paths[1])})
+    with pytest.raises(MergeError) as refusal:
+        require_ready(CheckpointRecipe(inputs=inputs), files, own_methods())
+    assert refusal.value.code == "merge_weights_zero"
+    require_ready(CheckpointRecipe(inputs=inputs, normalise=False), files, own_methods())
 
 
 def test_models_are_merged_block_by_block(folders, tmp_path) -> None:
