@@ -131,6 +131,19 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_queued(play: Play
         with pytest.raises(SpecError) as refusal:
             await client.call(CompareAdapters(**{**good, "adapters": ("nobody",)}))
         assert refusal.value.code == "adapter_unknown"
+        for changes, told in (
+            ({"adapters": ("easel-ink",) * 13}, "takes 1 to 12 adapters, not 13. Choose fewer."),
+            (
+                {"adapters": ("easel-ink", "EASEL-INK")},
+                "“easel-ink” stands in the comparison twice. Name each only once.",
+            ),
+            ({"weights": (0.5, 1.0, 0.5)}, "The weight 0.5 stands in the comparison twice. Name each only once."),
+            ({"weights": (11.0,)}, "A weight must be from −10 to 10. 0.5 to 1 suit most."),
+            ({"adapters": ()}, "takes 1 to 12 adapters, not 0. Choose at least one."),
+        ):
+            with pytest.raises(SpecError) as refusal:
+                await client.call(CompareAdapters(**{**good, **changes}))
+            assert told in str(refusal.value)
         assert (await client.call(ListJobs())).jobs == ()
 
     play(scenario)

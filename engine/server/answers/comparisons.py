@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,13 @@ class ComparisonAnswers:
 
     def adapters(self, command: CompareAdapters) -> ComparisonView:
         """Adapters × weights down, prompts across; the first line is painted without any."""
-        adapters, weights = tuple(dict.fromkeys(command.adapters)), tuple(dict.fromkeys(command.weights))
-        _require(1 <= len(adapters) <= MOST_ADAPTERS, f"A comparison takes 1 to {MOST_ADAPTERS} adapters")
-        _require(1 <= len(weights) <= MOST_WEIGHTS, f"A comparison takes 1 to {MOST_WEIGHTS} weights")
-        _require(all(abs(weight) <= _LARGEST_WEIGHT for weight in weights), "A weight must be from −10 to 10")
+        adapters, weights = command.adapters, command.weights
+        _require_count(len(adapters), MOST_ADAPTERS, "adapters")
+        _require_count(len(weights), MOST_WEIGHTS, "weights")
+        within = all(abs(weight) <= _LARGEST_WEIGHT for weight in weights)
+        _require(within, "A weight must be from −10 to 10", "0.5 to 1 suit most.")
+        _require_once([f"“{self._library.adapters.find(name).view.id}”" for name in adapters])
+        _require_once([f"The weight {weight:g}" for weight in weights])
         rows = [ComparedRow(title="Without adapters", role="clean")]
         for name in adapters:
             rows += self._lines(name, weights, command.side_effects)
@@ -72,7 +76,11 @@ class ComparisonAnswers:
         if record.kind != "merge" or record.status != "done":
             raise NotFoundError("job_unknown", "There is no finished merge of that id.", "Choose one from the list.")
         raw = payload["recipe"]
-        _require(isinstance(raw, dict) and raw.get("task") == "merge", "Only merged adapters stand beside their inputs")
+        _require(
+            isinstance(raw, dict) and raw.get("task") == "merge",
+            "Only merged adapters stand beside their inputs",
+            "Choose a merge of adapters.",
+        )
         recipe = MergeRecipe.model_validate(raw)
         made = Path(str(payload["file"]))
         merged = next((entry.view.id for entry in self._library.adapters.entries if entry.path == made), "")
@@ -140,7 +148,7 @@ class ComparisonAnswers:
         self, owner: str, rows: list[ComparedRow], prompts: Sequence[str], spec: GenerationSpec, merge_id: str
     ) -> ComparisonView:
         asked = tuple(dict.fromkeys(prompt.strip() for prompt in prompts if prompt.strip()))
-        _require(1 <= len(asked) <= MOST_PROMPTS, f"A comparison takes 1 to {MOST_PROMPTS} prompts")
+        _require_count(len(asked), MOST_PROMPTS, "prompts")
         count = len(rows) * len(asked)
         _require(
             count <= MOST_PICTURES,
@@ -220,6 +228,16 @@ def _within(weight: float) -> float:
     return max(-_LARGEST_WEIGHT, min(_LARGEST_WEIGHT, weight))
 
 
-def _require(holds: bool, what: str, hint: str = "Choose fewer.") -> None:
+def _require_count(count: int, most: int, things: str) -> None:
+    hint = "Choose fewer." if count > most else "Choose at least one."
+    _require(1 <= count <= most, f"A comparison takes 1 to {most} {things}, not {count}", hint)
+
+
+def _require_once(names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), "")
+    _require(not twice, f"{twice} stands in the comparison twice", "Name each only once.")
+
+
+def _require(holds: bool, what: str, hint: str) -> None:
     if not holds:
         raise SpecError("comparison_out_of_range", f"{what}.", hint)
