@@ -66,6 +66,7 @@ class SpecError(StudioError):
         "style_unknown",
         "extension_unknown",
         "extension_unusable",
+        "setting_unusable",
         "upload_too_large",
         "image_unreadable",
         "memory_level_unknown",

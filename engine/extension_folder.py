@@ -18,6 +18,7 @@ from engine.errors import ConfigError, StudioError
 MANIFEST = "extension.toml"
 DEFAULT_ENTRY = "ui.py"
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+_PACKAGE, _ID = "easel_extension_", "extension_id"
 # Files of ours that stand in the traceback of an extension's fault.
 _OURS = ("extension_loader", "extension_folder", "extension_halves", "importlib")
 
@@ -97,6 +98,13 @@ def place_of(error: BaseException) -> str:
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
 
 
+def extension_of(error: BaseException) -> str:
+    """The id of the extension whose code was running when `error` was raised, or nothing."""
+    modules = (str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = (sys.modules.get(name.partition(".")[0]) for name in modules if name.startswith(_PACKAGE))
+    return next((str(vars(package).get(_ID, "")) for package in packages if package is not None), "")
+
+
 def guard(action: Callable[[], Any]) -> tuple[str, str]:
     """Run an extension's own code. Returns ("", "") or a sentence and the place in the extension's code.
 
@@ -133,11 +141,12 @@ def _from_validation(error: ValidationError) -> ConfigError:
 
 def _imported(folder: Path, extension_id: str, entry: Path) -> ModuleType:
     """Import `entry` as a module of a package made for this folder; an old copy in `sys.modules` is replaced."""
-    package_name = f"easel_extension_{extension_id.replace('-', '__')}"
+    package_name = f"{_PACKAGE}{extension_id.replace('-', '__')}"
     for name in [name for name in sys.modules if name == package_name or name.startswith(f"{package_name}.")]:
         del sys.modules[name]
     package = ModuleType(package_name)
     package.__path__ = [str(folder)]
+    package.__dict__[_ID] = extension_id
     sys.modules[package_name] = package
     name = f"{package_name}.{entry.stem}"
     spec = importlib.util.spec_from_file_location(name, entry)

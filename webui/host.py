@@ -7,6 +7,7 @@ half lives in `engine/host.py`. docs/extensions.md describes every method; a tes
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from engine.errors import SpecError
 from engine.protocol.commands import LOCAL_OWNER, GetValue, SetValue
 from engine.settings import Settings
 from webui.components.bridge import PageBridge, Reply
+from webui.setting_field import SettingField
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 HOST_API = 1
+
+log = logging.getLogger("easel.extensions")
 
 CardState = Literal["on", "off", "broken"]
 RouteMethod = Literal["GET", "POST", "PUT", "DELETE"]
@@ -80,17 +84,6 @@ class PanelSpec:
     extension: str
     title: str
     build: Callable[[TabContext], Mapping[str, Component]]
-
-
-@dataclass(frozen=True)
-class SettingField:
-    """One value of an extension. The widget follows from the default: bool, int, float, str; `choices` make a list."""
-
-    name: str
-    label: str
-    default: bool | int | float | str
-    info: str = ""
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,24 +177,41 @@ class TabContext:
         return self.page
 
     async def extension_values(self, extension: str, request: gr.Request | None = None) -> dict[str, Any]:
-        """The settings of an extension: what the person saved, over config.toml, over the defaults."""
-        values: dict[str, Any] = {
-            item.name: item.default
-            for group in self.setting_groups
-            if group.extension == extension
-            for item in group.fields
-        }
-        values.update(self.settings.extensions.values.get(extension, {}))
+        """The settings of an extension: what the person saved, over config.toml, over the defaults.
+
+        A value that the extension did not declare so (a line of config.toml, an older version's) is passed over, and
+        the terminal says so.
+        """
+        fields = self._setting_fields(extension)
+        values: dict[str, Any] = {name: item.default for name, item in fields.items()}
         saved = await self.client.call(GetValue(owner=self.owner(request), key=_values_key(extension)))
-        if isinstance(saved.value, dict):
-            values.update(saved.value)
+        given = {
+            "config.toml": self.settings.extensions.values.get(extension, {}),
+            "what was saved": saved.value if isinstance(saved.value, dict) else {},
+        }
+        for source, found in given.items():
+            for name, value in found.items():
+                try:
+                    values[name] = fields[name].checked(value) if name in fields else value
+                except SpecError as error:
+                    log.warning("a setting of the extension %s in %s is passed over: %s", extension, source, error)
         return values
 
     async def save_extension_values(
         self, extension: str, values: Mapping[str, Any], request: gr.Request | None = None
     ) -> None:
-        """Keep the settings of an extension for this person."""
-        await self.client.call(SetValue(owner=self.owner(request), key=_values_key(extension), value=dict(values)))
+        """Keep the settings of an extension for this person.
+
+        Raises:
+            SpecError: `setting_unusable`, a value is not what the extension declared; nothing is kept then.
+        """
+        fields = self._setting_fields(extension)
+        kept = {name: fields[name].checked(value) if name in fields else value for name, value in values.items()}
+        await self.client.call(SetValue(owner=self.owner(request), key=_values_key(extension), value=kept))
+
+    def _setting_fields(self, extension: str) -> dict[str, SettingField]:
+        groups = (group for group in self.setting_groups if group.extension == extension)
+        return {item.name: item for group in groups for item in group.fields}
 
 
 class ExtensionHost:

@@ -21,7 +21,7 @@ def register(host: ExtensionHost) -> None:
     host.panel("Hello: a note for the picture", build_panel)
     host.settings(
         [
-            SettingField("count", "Ideas at a time", 4, info="How many pictures “Surprise me” makes up."),
+            SettingField("count", "Ideas at a time", 4, "How many pictures “Surprise me” makes up.", low=1, high=30),
             SettingField("mood", "Mood", "", info="Words added to every idea, for example: cheerful."),
         ]
     )
@@ -39,7 +39,7 @@ def build_tab(context: TabContext) -> None:
 
     async def make_up(request: gr.Request) -> str:
         values = await context.extension_values("hello", request)
-        return "\n".join(ideas(max(1, int(values["count"])), random.randrange(2**31), str(values["mood"])))
+        return "\n".join(ideas(values["count"], random.randrange(2**31), values["mood"]))
 
     async def paint_all(text: str, request: gr.Request) -> Reply:
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]

@@ -89,6 +89,29 @@ def test_the_extension_tab_shows_hello(visit: Visit) -> None:
     assert "panel" in card.inner_text()
 
 
+def test_a_setting_of_an_extension_that_cannot_be_is_told_beside_its_field(visit: Visit) -> None:
+    page = visit.page
+    visit.tab("Settings")
+    field = page.locator("#easel-ext-hello-count input")
+    fault = page.locator("#easel-ext-hello-count-fault")
+    for wrong in ("", "-5", "1000000000", "2.5"):
+        field.fill(wrong)
+        page.locator("#easel-save-hello").click()
+        fault.get_by_text(f"cannot be {wrong}" if wrong else "is empty").wait_for()
+        assert "Give a whole number from 1 to 30." in fault.inner_text()
+    page.get_by_text("Settings of Hello are not kept").first.wait_for()
+    visit.show("settings-extension-fault")
+    field.fill("3")
+    page.locator("#easel-save-hello").click()
+    page.get_by_text("Settings of Hello kept.").wait_for()
+    fault.wait_for(state="detached")
+    page.reload()
+    visit.attached(page)
+    visit.tab("Hello")
+    page.locator("#hello-surprise").click()
+    page.wait_for_function("document.querySelector('#hello-ideas textarea').value.split('\\n').length === 3")
+
+
 def test_hello_paints_its_ideas_and_keeps_its_settings(visit: Visit) -> None:
     page = visit.page
     visit.tab("Settings")

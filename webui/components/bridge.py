@@ -10,13 +10,17 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from engine.errors import StudioError
+from engine.errors import InternalError, StudioError
+from engine.extension_folder import extension_of
+
+log = logging.getLogger("easel.web")
 
 # What the page script may tell: the form's own script events. Each is an event of the bridge component.
 SIGNALS: tuple[str, ...] = ("attach", "keep", "recall", "example", "remedy", "library", "picture", "spec")
@@ -78,7 +82,8 @@ class PageBridge:
         """Wire a short event: `handler(*values, request)` returns one value per output, or a `Reply`.
 
         A `StudioError` changes no output and goes to the page as a message of the kind `errors_as`: "error" is shown as
-        a sentence, "refused" on the stage, with ways out. Values arrive as the page sends them (no Gradio
+        a sentence, "refused" on the stage, with ways out. Any other exception does the same as an `internal` error, and
+        the terminal has its traceback. Values arrive as the page sends them (no Gradio
         preprocessing): a list that became longer since the page was loaded is no reason to refuse a choice.
         """
 
@@ -125,11 +130,16 @@ class PageBridge:
             answer = handler(*arguments, request)
             if inspect.isawaitable(answer):
                 answer = await answer
+            reply = answer if isinstance(answer, Reply) else Reply(_as_tuple(answer, count))
+            values = reply.values or tuple(gr.skip() for _ in range(count))
+            if len(values) != count:
+                raise TypeError(f"{handler.__qualname__} gave {len(values)} values for {count} outputs")
+            return _row(values, self._message(request, *reply.messages) if reply.messages else gr.skip())
         except StudioError as error:
-            return _row([gr.skip()] * count, self._message(request, {"kind": errors_as, **error.to_wire()}))
-        reply = answer if isinstance(answer, Reply) else Reply(_as_tuple(answer, count))
-        values = reply.values or tuple(gr.skip() for _ in range(count))
-        return _row(values, self._message(request, *reply.messages) if reply.messages else gr.skip())
+            told = error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the page's guard: nobody is left without an answer
+            told = _unexpected(error)
+        return _row([gr.skip()] * count, self._message(request, {"kind": errors_as, **told.to_wire()}))
 
     def _wire(
         self,
@@ -149,6 +159,15 @@ class PageBridge:
             trigger_mode=mode,
             api_visibility="private",
         )
+
+
+def _unexpected(error: BaseException) -> InternalError:
+    """What the page says of a fault of a handler; the traceback goes to the terminal."""
+    extension = extension_of(error)
+    where = f"the extension “{extension}”" if extension else "Easel itself"
+    log.error("a handler of the page failed, in %s", where, exc_info=error)
+    what = f"Something in {where} failed ({type(error).__name__})."
+    return InternalError("internal", what, "The window where Easel runs has the details.")
 
 
 def _row(values: Sequence[Any], message: Any) -> Any:

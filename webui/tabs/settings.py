@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
+from engine.errors import SpecError
 from webui.components.bridge import Reply
 from webui.components.settings_table import settings_table
 from webui.host import SettingField, SettingGroup, TabContext, TabSpec
@@ -33,22 +35,50 @@ def build(context: TabContext) -> None:
 def _group(context: TabContext, group: SettingGroup) -> None:
     with gr.Column(elem_classes="easel-card easel-narrow"):
         gr.Markdown(f"### {group.title}")
-        widgets = [setting_widget(group.extension, field) for field in group.fields]
+        widgets, faults = [], []
+        for field in group.fields:
+            widgets.append(setting_widget(group.extension, field))
+            faults.append(_fault_line(group.extension, field))
         save = gr.Button("Save", size="sm", elem_id=f"easel-save-{group.extension}")
     names = [field.name for field in group.fields]
 
     async def keep(*rest: Any) -> Reply:
         values, request = rest[:-1], rest[-1]
-        await context.save_extension_values(group.extension, dict(zip(names, values, strict=True)), request)
-        return Reply(messages=({"kind": "say", "text": f"Settings of {group.title} kept."},))
+        told = [_fault(field, value) for field, value in zip(group.fields, values, strict=True)]
+        if not any(told):
+            await context.save_extension_values(group.extension, dict(zip(names, values, strict=True)), request)
+        said = f"Settings of {group.title} {'are not kept: one cannot be as it stands' if any(told) else 'kept'}."
+        lines = tuple(gr.update(value=escape(text), visible=bool(text)) for text in told)
+        return Reply(lines, ({"kind": "say", "text": said},))
 
     async def show(data: Any, *rest: Any) -> Reply:
         values = await context.extension_values(group.extension, rest[-1])
-        return Reply(tuple(gr.update(value=values[name]) for name in names))
+        quiet = (gr.update(value="", visible=False) for _ in names)
+        return Reply((*(gr.update(value=values[name]) for name in names), *quiet))
 
     page = context.bridge()
-    page.on(save.click, keep, widgets)
-    page.on_signal("attach", show, (), widgets)
+    page.on(save.click, keep, widgets, faults)
+    page.on_signal("attach", show, (), [*widgets, *faults])
+
+
+def _fault(field: SettingField, value: Any) -> str:
+    """Why the value cannot be kept, or nothing."""
+    try:
+        field.checked(value)
+    except SpecError as error:
+        return str(error)
+    return ""
+
+
+def _fault_line(extension: str, field: SettingField) -> Any:
+    """Where the sentence about the widget above stands."""
+    return gr.HTML(
+        html_template='<p class="easel-field-fault" role="alert">${value}</p>',
+        js_on_load=None,
+        apply_default_css=False,
+        visible=False,
+        elem_id=f"easel-ext-{extension}-{field.name}-fault",
+    )
 
 
 def setting_widget(extension: str, field: SettingField) -> Any:
@@ -59,5 +89,7 @@ def setting_widget(extension: str, field: SettingField) -> Any:
     if isinstance(field.default, bool):
         return gr.Checkbox(field.default, **common)
     if isinstance(field.default, (int, float)):
-        return gr.Number(field.default, precision=0 if isinstance(field.default, int) else None, **common)
+        whole = isinstance(field.default, int)
+        limits = {"minimum": field.low, "maximum": field.high, "step": 1 if whole else None}
+        return gr.Number(field.default, precision=0 if whole else None, **limits, **common)
     return gr.Textbox(field.default, **common)
