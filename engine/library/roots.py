@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from engine.library.catalogue import Catalogue
 from engine.library.layouts import FoundFolder, detect_layout
 from engine.settings import Settings
+
+# What docs/models.md names. Annotators lie beside the library: the preprocessors look for them.
+OWN_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "embeddings", "upscalers", "annotators")
+
+log = logging.getLogger("easel.engine")
+
+
+def make_own_folders(settings: Settings) -> None:
+    """Make the folders that people put models into, where a studio's data folder can be written.
+
+    A models folder outside of the data folder is somebody else's (another studio's, a network drive): nothing is made
+    there.
+    """
+    models = settings.models_dir
+    if not models.resolve().is_relative_to(settings.data_dir.resolve()):
+        return
+    for name in OWN_FOLDERS:
+        try:
+            (models / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.info("the folder %s cannot be made: %s", models / name, error.strerror or error)
+            return
 
 
 class Roots:

@@ -22,7 +22,7 @@ from engine.protocol.adapters import (
 from engine.protocol.controls import ControlCatalogue, HintView
 from engine.protocol.events import EngineState
 from engine.protocol.frozen import Frozen
-from engine.protocol.jobs import ImageView, JobStatus, JobView
+from engine.protocol.jobs import ImageView, JobStatus, JobView, Rebuilt
 from engine.protocol.library import FileKind, FileView, ModelDefaults, ModelView, SamplerView
 from engine.protocol.notices import Notice
 from engine.protocol.specs import AdapterRef, GenerationSpec, ResizeMode
@@ -418,8 +418,8 @@ class MarkImage(Command[ImageView]):
     tags: tuple[str, ...] | None = None
 
 
-class RebuildHistory(Command[Done]):
-    """Read every picture under `outputs/` again; `count` pictures were added."""
+class RebuildHistory(Command[Rebuilt]):
+    """Read every picture under `outputs/` again."""
 
     name = "rebuild_history"
 

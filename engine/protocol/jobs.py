@@ -43,6 +43,14 @@ class ImageView(Frozen):
     seconds: float | None = None
 
 
+class Rebuilt(Frozen):
+    """A rebuild of the history: `count` are new, `returned` came back from the bin, `removed` lost their file."""
+
+    count: int = 0
+    returned: int = 0
+    removed: int = 0
+
+
 class Progress(Frozen):
     """How far a job is. `fraction` 0.0–1.0 over all its pictures; `eta_seconds` None while unknown.
 

@@ -33,6 +33,7 @@ from engine.jobs.snapshots import SnapshotStore
 from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
 from engine.library.previews import CoverFolder
+from engine.library.roots import make_own_folders
 from engine.library.styles import StyleFile
 from engine.memory.desk import MemoryDesk
 from engine.metrics.registry import Metrics
@@ -94,6 +95,7 @@ class Runtime:
         except StudioError:
             self._lock.release()
             raise
+        make_own_folders(settings)
         self.library = Library(settings, self.store.library)
         self.gallery = Gallery(self.library, self.store, CoverFolder(settings.state_dir / "previews"))
         self.library.watch(self.library_changed)

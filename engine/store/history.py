@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from engine.errors import ConflictError, NotFoundError
 from engine.protocol.commands import LOCAL_OWNER, ImagePage
-from engine.protocol.jobs import ImageView
+from engine.protocol.jobs import ImageView, Rebuilt
 from engine.store.db import Db, Row
 from engine.store.image_rows import add_image, clean_tags, index_image, read_image, remove_images
 from engine.store.rebuild import replace_all
@@ -78,8 +78,8 @@ class HistoryStore:
             free = str(path.with_name(f"{path.stem}_{number}{path.suffix}"))
         return free
 
-    def replace_all_from(self, images: Iterable[ImageView], *, owner: str = LOCAL_OWNER) -> int:
-        """Make the history what the files say; how many pictures were added. See engine.store.rebuild."""
+    def replace_all_from(self, images: Iterable[ImageView], *, owner: str = LOCAL_OWNER) -> Rebuilt:
+        """Make the history what the files say; how many pictures came and went. See engine.store.rebuild."""
         return replace_all(self._db, images, owner=owner)
 
     # --- reading ---------------------------------------------------------------------------------------------------

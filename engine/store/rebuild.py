@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from engine.protocol.jobs import ImageView
+from engine.protocol.jobs import ImageView, Rebuilt
 from engine.store.db import Db, Row
 from engine.store.image_rows import add_image, image_columns, index_image, remove_images
 
@@ -17,8 +17,8 @@ CHUNK = 200
 Item = TypeVar("Item")
 
 
-def replace_all(db: Db, images: Iterable[ImageView], *, owner: str) -> int:
-    """Make the table say what the files say; how many pictures were added.
+def replace_all(db: Db, images: Iterable[ImageView], *, owner: str) -> Rebuilt:
+    """Make the table say what the files say; how many pictures came, came back and went.
 
     - A picture that is known by its id (or, where the id was lost, by its name) keeps owner, favourite and tags, and
       comes out of the bin, since its file is among the outputs.
@@ -29,7 +29,9 @@ def replace_all(db: Db, images: Iterable[ImageView], *, owner: str) -> int:
     half-way, the table is part old and part new, and another rebuild completes it.
     """
     # Positions of the rows that were there before, as long as their file was not found.
-    missing: set[int] = {row["position"] for row in db.rows("SELECT position FROM images")}
+    rows = db.rows("SELECT position, deleted_at FROM images")
+    missing: set[int] = {row["position"] for row in rows}
+    binned: set[int] = {row["position"] for row in rows if row["deleted_at"] is not None}
     moved: dict[int, ImageView] = {}
     added = 0
     for chunk in _chunks(images):
@@ -48,13 +50,15 @@ def replace_all(db: Db, images: Iterable[ImageView], *, owner: str) -> int:
                 else:
                     # Moved, unless the file turns up under the old name too: then this one is a copy.
                     moved.setdefault(known["position"], image)
-    _follow(db, moved, missing)
+    overwritten = _follow(db, moved, missing)
     _bin(db, missing)
-    return added
+    gone = missing | overwritten
+    return Rebuilt(count=added, returned=len(binned - gone), removed=len(gone - binned))
 
 
-def _follow(db: Db, moved: dict[int, ImageView], missing: set[int]) -> None:
-    """Give rows the new names of their files."""
+def _follow(db: Db, moved: dict[int, ImageView], missing: set[int]) -> set[int]:
+    """Give rows the new names of their files; the rows that are gone because their file was written over by another."""
+    overwritten: set[int] = set()
     for chunk in _chunks(moved.items()):
         with db.transaction():
             for position, image in chunk:
@@ -65,10 +69,12 @@ def _follow(db: Db, moved: dict[int, ImageView], missing: set[int]) -> None:
                     # Its file was written over by this picture.
                     remove_images(db, [taken])
                     missing.discard(taken)
+                    overwritten.add(taken)
                 known = db.row("SELECT * FROM images WHERE position = ?", (position,))
                 if known is not None:
                     _renew(db, known, image)
                     missing.discard(position)
+    return overwritten
 
 
 def _bin(db: Db, positions: set[int]) -> None:

@@ -100,6 +100,17 @@ def test_favourites(three: Visit) -> None:
 def test_rebuild_from_files_is_told(three: Visit) -> None:
     three.page.get_by_role("button", name="Rebuild from files").click()
     three.page.get_by_text("are known already").wait_for()
+    files = [three.studio.data / "outputs" / image["name"] for image in three.studio.jobs()[0]["images"]]
+    kept = [(file, file.read_bytes()) for file in files[:2]]
+    for file, _ in kept:
+        file.unlink()
+    three.page.get_by_role("button", name="Rebuild from files").click()
+    three.page.get_by_text("2 pictures taken out of the list: their files are gone.").wait_for()
+    three.show("history-rebuilt")
+    for file, data in kept:
+        file.write_bytes(data)
+    three.page.get_by_role("button", name="Rebuild from files").click()
+    three.page.get_by_text("2 pictures back in the list.").wait_for()
 
 
 def test_a_new_picture_arrives_by_itself(three: Visit) -> None:

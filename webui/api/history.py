@@ -19,7 +19,7 @@ from engine.protocol.commands import (
     SearchHistory,
 )
 from engine.protocol.frozen import Frozen
-from engine.protocol.jobs import ImageView, JobView
+from engine.protocol.jobs import ImageView, JobView, Rebuilt
 from webui.api.failures import read_model
 from webui.api.openapi import takes
 from webui.context import ask, owner_of, reply, web
@@ -91,9 +91,9 @@ async def restore_images(request: Request) -> Response:
     return await ask(request, RestoreImages(owner=owner_of(request), image_ids=asked.image_ids))
 
 
-@router.post("/rebuild", responses={200: {"model": Done}})
+@router.post("/rebuild", responses={200: {"model": Rebuilt}})
 async def rebuild_history(request: Request) -> Response:
-    """Read every picture in the outputs folder again; `count` were added."""
+    """Read all pictures in the outputs folder: `count` are new, `returned` came back, `removed` lost their file."""
     return await ask(request, RebuildHistory(owner=owner_of(request)))
 
 

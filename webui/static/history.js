@@ -9,6 +9,18 @@ import { openViewer } from "./viewer.js";
 
 const PAGE = 60;
 
+const pictures = (count) => (count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`);
+
+// What a rebuild found, in one sentence each.
+function rebuiltInWords({ count, returned, removed }) {
+  const parts = [
+    count && `${pictures(count)} read in from ${count === 1 ? "its file" : "their files"}.`,
+    returned && `${pictures(returned)} back in the list.`,
+    removed && `${pictures(removed)} taken out of the list: ${removed === 1 ? "its file is" : "their files are"} gone.`,
+  ].filter(Boolean);
+  return parts.join(" ") || "All pictures in the outputs folder are known already.";
+}
+
 class History extends HTMLElement {
   constructor() {
     super();
@@ -200,8 +212,7 @@ class History extends HTMLElement {
   async rebuild() {
     this.rebuildButton.disabled = true;
     try {
-      const { count } = await api.rebuildHistory();
-      say(count === 0 ? "All pictures in the outputs folder are known already." : `${count} pictures read in from their files.`);
+      say(rebuiltInWords(await api.rebuildHistory()));
       await this.reload();
     } finally {
       this.rebuildButton.disabled = false;

@@ -21,7 +21,7 @@ from engine.protocol.commands import (
     SearchHistory,
 )
 from engine.protocol.events import Event, HistoryChanged
-from engine.protocol.jobs import ImageView
+from engine.protocol.jobs import ImageView, Rebuilt
 from engine.server.dispatch import Answers
 from engine.store.store import Store
 
@@ -86,11 +86,11 @@ class HistoryAnswers:
         self._tell(command.owner, (command.image_id,), "changed")
         return view
 
-    def rebuild(self, command: RebuildHistory) -> Done:
+    def rebuild(self, command: RebuildHistory) -> Rebuilt:
         """Read every picture under the outputs folder again."""
-        count = self._store.history.replace_all_from(scan_folder(self._outputs), owner=command.owner)
+        rebuilt = self._store.history.replace_all_from(scan_folder(self._outputs), owner=command.owner)
         self._tell(command.owner, (), "rebuilt")
-        return Done(count=count)
+        return rebuilt
 
     def _tell(self, owner: str, ids: tuple[str, ...], action: str) -> None:
         self._publish(HistoryChanged(owner=owner, image_ids=ids, action=action))

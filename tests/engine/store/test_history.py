@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConflictError, InternalError, NotFoundError, StudioError
-from engine.protocol.jobs import ImageView
+from engine.protocol.jobs import ImageView, Rebuilt
 from engine.store.store import Store, open_store
 from tests.engine.store.making import image_of, new_image, new_job
 
@@ -203,24 +203,25 @@ def test_rebuilding_keeps_what_only_the_database_knows(store: Store) -> None:
     found = new_image("a new 狐", name="found.png", created_at=4000.0)
 
     files = [found, marked, binned]
-    assert store.history.replace_all_from(iter(files), owner="bob") == 1
+    assert store.history.replace_all_from(iter(files), owner="bob") == Rebuilt(count=1, returned=1, removed=1)
     assert store.history.get(marked.id, "ann") == marked.model_copy(update={"favourite": True, "tags": ("best",)})
     assert store.history.get(found.id, "bob") == found
     assert _found(store, "狐", owner="bob") == [found.id]
     assert store.history.get(binned.id, "ann") == binned, "its file is among the outputs"
     assert _found(store, deleted=True) == [lost.id], "a disk that is not plugged in costs no favourite"
 
-    assert store.history.replace_all_from([*files, lost]) == 0
+    assert store.history.replace_all_from([*files, lost]) == Rebuilt(returned=1)
     assert store.history.get(lost.id, "ann") == lost
-    assert store.history.replace_all_from([]) == 0
+    assert store.history.replace_all_from([]) == Rebuilt(removed=4)
+    assert store.history.replace_all_from([]) == Rebuilt(), "they are in the bin already"
     assert store.history.search(None).total == 0
-    assert store.history.replace_all_from([*files, lost]) == 0
+    assert store.history.replace_all_from([*files, lost]).count == 0
     assert store.history.search(None).total == 4
 
 
 def test_rebuilding_from_nothing_finds_owners_through_their_jobs(store: Store) -> None:
     job = store.jobs.submit(new_job("ann"))
-    assert store.history.replace_all_from([image_of(job), new_image()], owner="local") == 2
+    assert store.history.replace_all_from([image_of(job), new_image()], owner="local").count == 2
     assert len(_found(store, owner="ann")) == len(_found(store, owner="local")) == 1
 
 
@@ -239,7 +240,7 @@ def test_rebuilding_follows_moved_files(store: Store) -> None:
         at(over, "under.png"),
         at(moved, "copy2.png"),
     ]
-    assert store.history.replace_all_from(files) == 0
+    assert store.history.replace_all_from(files) == Rebuilt(removed=1), "the file of one was written over"
     assert store.history.get(moved.id).name == "best/moved.png"
     assert store.history.get(moved.id).favourite
     assert store.history.get(copied.id).name == "copied.png", "a copy does not take the place of its original"
@@ -252,7 +253,7 @@ def test_rebuilding_knows_a_file_by_its_name_where_the_id_was_lost(store: Store)
     _add(store, known)
     store.history.mark(known.id, favourite=True)
     stripped = new_image("no id", name="plain.jpg")
-    assert store.history.replace_all_from([stripped]) == 0
+    assert store.history.replace_all_from([stripped]).count == 0
     assert store.history.get(stripped.id).favourite
     assert store.history.locate("plain.jpg").media_type == "image/jpeg"
     assert _found(store, "id") == [stripped.id]
@@ -282,6 +283,6 @@ def test_reading_files_does_not_hold_the_database(tmp_path: Path) -> None:
             other.jobs.submit(new_job())
             yield new_image(name=f"{place}.png")
 
-    assert store.history.replace_all_from(files()) == 3  # type: ignore[arg-type]
+    assert store.history.replace_all_from(files()).count == 3  # type: ignore[arg-type]
     store.close()
     other.close()
