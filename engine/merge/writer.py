@@ -35,37 +35,46 @@ _EXPONENTS = {torch.float32: 0x7F800000, torch.float16: 0x7C00, torch.bfloat16: 
 _AS_INT = {2: torch.int16, 4: torch.int32}
 # Numbers looked at in one go, so that no second tensor of a large one's size is made.
 _CHECKED = 1 << 20
-# Bytes that may wait to be hashed.
+# Bytes that may wait to be written and hashed.
 _BEHIND = 64 << 20
 _ENTRY = 160
 _ROOM = 4096
 
 
-class BackgroundDigest:
-    """SHA-256 of what is given, worked out beside the caller (hashing lets go of the interpreter)."""
+class WriteBehind:
+    """Data on their way into a file and into its SHA-256, beside the caller (both let go of the interpreter)."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[memoryview], object]) -> None:
+        self._write = write
         self._digest = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1, "easel-hash")
+        self._pool = ThreadPoolExecutor(1, "easel-write")
         self._waiting: deque[tuple[int, Future[None]]] = deque()
         self._behind = 0
 
-    def update(self, data: memoryview) -> None:
-        """More data, which must not change any more. Waits where too much would be kept in memory."""
-        self._waiting.append((len(data), self._pool.submit(self._digest.update, data)))
+    def add(self, data: memoryview) -> None:
+        """More data, which must not change any more. Waits where too much would be kept in memory.
+
+        Raises:
+            OSError: the disk refused this or something before it.
+        """
+        self._waiting.append((len(data), self._pool.submit(self._take, data)))
         self._behind += len(data)
         while self._waiting and (self._behind > _BEHIND or self._waiting[0][1].done()):
             self._settle()
 
-    def hexdigest(self) -> str:
-        """Of all that was given."""
+    def settle(self) -> str:
+        """Everything is in the file; the SHA-256 (hex) of all of it. Raises OSError as `add` does."""
         while self._waiting:
             self._settle()
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Nothing more comes; nothing is written any more when this returns."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, data: memoryview) -> None:
+        self._write(data)
+        self._digest.update(data)
 
     def _settle(self) -> None:
         size, future = self._waiting.popleft()
@@ -80,7 +89,7 @@ class StreamWriter:
         self._file = file
         self._room = room
         self._what = what
-        self._digest = BackgroundDigest()
+        self._behind = WriteBehind(file.write)
         self._place = 0
         self._entries: dict[str, dict[str, Any]] = {}
         self.metadata: dict[str, str] = {}
@@ -90,7 +99,7 @@ class StreamWriter:
     @property
     def auto_v3(self) -> str:
         """SHA-256 (hex) of the data so far."""
-        return self._digest.hexdigest()
+        return self._settled()
 
     @property
     def size(self) -> int:
@@ -117,8 +126,10 @@ class StreamWriter:
         size = tensor.numel() * tensor.element_size()
         width = tensor.element_size()
         assert self._place % width == 0, "tensors of wider types come first"
-        self._digest.update(data)
-        self._write(data)
+        try:
+            self._behind.add(data)
+        except OSError as error:
+            raise storage_error(error, self._what) from error
         self._entries[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -129,7 +140,7 @@ class StreamWriter:
 
     def finish(self) -> None:
         """Write the header into its room; the hash is known now."""
-        self._digest.hexdigest()
+        self._settled()
         table = {"__metadata__": self.metadata, **self._entries} if self.metadata else self._entries
         text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
         if len(text) > self._room:
@@ -139,7 +150,13 @@ class StreamWriter:
 
     def close(self) -> None:
         """Nothing more is written."""
-        self._digest.close()
+        self._behind.close()
+
+    def _settled(self) -> str:
+        try:
+            return self._behind.settle()
+        except OSError as error:
+            raise storage_error(error, self._what) from error
 
     def _move_data(self, needed: int) -> None:
         """Metadata grew past the room, which is rare: shift the data, from the end."""

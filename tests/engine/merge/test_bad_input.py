@@ -18,7 +18,7 @@ from engine.merge.edit import edit_metadata
 from engine.merge.files import RecipeFiles
 from engine.merge.recipe_checks import require_name
 from engine.merge.run import run
-from engine.merge.writer import StreamWriter, streamed
+from engine.merge.writer import WriteBehind, streamed
 from engine.protocol.merge import AdapterTarget, FileMetadata, MergeInput, MergeRecipe, Reduction
 from tests.engine.adapters.making import lora, write_adapter
 from tests.engine.merge.conftest import finish
@@ -143,15 +143,14 @@ def test_a_full_disk_is_told_before_and_while_writing(files, tmp_path, monkeypat
         nonlocal count
         count += 1
         if count > 30:
-            from engine.images.disk import storage_error
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._write(data)
 
-            raise storage_error(OSError(errno.ENOSPC, "No space left on device"), self._what)
-        self._file.write(data)
-
-    monkeypatch.setattr(StreamWriter, "_write", failing)
+    monkeypatch.setattr(WriteBehind, "_take", failing)
     error = refused(recipe(), files, tmp_path)
     assert isinstance(error, StorageError)
     assert error.code == "disk_full"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_header_that_outgrows_its_room_moves_the_data(tmp_path) -> None:
