@@ -18,7 +18,10 @@ from engine.protocol.specs import AdapterRef
 
 LONGEST = 1000
 _TAG = re.compile(rf"<(?:lora|lyco):([^<>]{{1,{LONGEST}}})>", re.IGNORECASE)
+# Where one begins that was not cut out; what was written of it, as far as that can be told.
+_BROKEN = re.compile(r"<(?:lora|lyco):[^<>,\s]{0,60}", re.IGNORECASE)
 _NUMBER = re.compile(r"\s{0,4}[+-]?(?:\d{1,12}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,2})?\s{0,4}")
+_START = re.compile(r"\s*(?:start\s*=|step\s*=)\s*(\d{1,12})\s*(?:-.*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[<>:]")
 
 
@@ -51,11 +54,15 @@ class AdapterTag:
 
 @dataclass(frozen=True)
 class TagRow:
-    """A tag as a row. `unknown` are parts that nobody reads; `ordered`: two weights stood without names."""
+    """A tag as a row. `unknown` are parts that nobody reads; `ordered`: two weights stood without names.
+
+    `late`: the number of a step to start after, which the picture does not get to.
+    """
 
     ref: AdapterRef
     unknown: tuple[str, ...] = ()
     ordered: bool = False
+    late: int | None = None
 
 
 def cut_tags(prompt: str) -> tuple[str, list[AdapterTag]]:
@@ -73,6 +80,11 @@ def cut_tags(prompt: str) -> tuple[str, list[AdapterTag]]:
 
     rest = _TAG.sub(take, prompt)
     return (rest.strip() if tags else prompt), tags
+
+
+def broken_tags(rest: str) -> list[str]:
+    """The beginnings of tags that `cut_tags` left among the words: without an end, without a name, or too long."""
+    return _BROKEN.findall(rest)
 
 
 def read_tag(tag: AdapterTag, *, steps: int | None = None, text_first: bool = False) -> TagRow:
@@ -116,7 +128,7 @@ def read_tag(tag: AdapterTag, *, steps: int | None = None, text_first: bool = Fa
         end=span[1],
         blocks=blocks,
     )
-    return TagRow(ref, tuple(unknown), ordered=len(set(weights)) > 1 and not named)
+    return TagRow(ref, tuple(unknown), len(set(weights)) > 1 and not named, _late(tag.parts, steps))
 
 
 def write_tag(ref: AdapterRef) -> str:
@@ -158,6 +170,12 @@ def _read_span(key: str, value: str, steps: int | None, span: list[float]) -> bo
     for place, fraction in read:
         span[place] = fraction or 0.0
     return True
+
+
+def _late(parts: tuple[str, ...], steps: int | None) -> int | None:
+    """The number of the step to start after, where the picture has no more than these."""
+    starts = [found[1] for part in parts if (found := _START.fullmatch(part))]
+    return next((int(start) for start in starts if steps and int(start) >= max(steps, 2)), None)
 
 
 def _fraction(text: str, steps: int | None) -> float | None:

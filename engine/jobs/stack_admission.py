@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.conditioning.adapter_tags import AdapterTag, cut_tags, read_tag
+from engine.conditioning.adapter_tags import AdapterTag, broken_tags, cut_tags, read_tag
 from engine.errors import AdapterError, ModelFileError, SpecError
 from engine.library.adapter_entries import AdapterEntry
 from engine.library.entries import ModelEntry
@@ -107,6 +107,9 @@ class StackAdmission:
         """Both prompts without `<lora:…>` tags, and the tags of the first; those of the other count for nothing."""
         prompt, tags = cut_tags(prompt)
         negative, ignored = cut_tags(negative)
+        for broken in (*broken_tags(prompt), *broken_tags(negative))[:SHOWN]:
+            message = f"“{broken}” is no whole tag, so it counts as words: a tag ends with “>”, as in <lora:name:0.8>."
+            notices.append(Notice(code="adapter_skipped", message=message, level="warning"))
         if ignored:
             names = ", ".join(tag.source[:60] for tag in ignored[:SHOWN])
             message = f"{names} in the negative prompt was left out: adapters go into the prompt."
@@ -171,6 +174,12 @@ class StackAdmission:
         taken: list[str] = []
         for tag in tags:
             read = read_tag(tag, steps=steps)
+            if read.late is not None:
+                raise SpecError(
+                    "fraction_out_of_range",
+                    f"“{tag.name[:100]}” would start after step {read.late}, and the picture has {steps}.",
+                    "Let it start earlier, or take more steps.",
+                )
             before = len(found.rows)
             entry = self._take(read.ref, spec, model, found, notices)
             if entry is None:
@@ -272,8 +281,9 @@ def _check_span(row: AdapterRef, title: str) -> None:
                 near,
             )
     if row.start >= row.end:
+        start = "there too" if row.start == row.end else f"only at {row.start:g}"
         raise SpecError(
             "fraction_out_of_range",
-            f"“{title}” would end ({row.end:g}) before it starts ({row.start:g}).",
+            f"“{title}” would end at {row.end:g} of the steps and start {start}.",
             "The start must be smaller than the end.",
         )

@@ -220,6 +220,33 @@ def test_bad_tags_are_refused_like_bad_rows(admit: Admit) -> None:
     assert "dyn=3" in told(admitted, "syntax_removed")[0]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a cat <lora:ink", "<lora:ink"),
+        ("a cat <LoRA:ink:0.8, blue sky", "<LoRA:ink:0.8"),
+        ("<lora:ink <lora:fog:1> a cat", "<lora:ink"),
+        ("a cat <lora::1>", "<lora::1"),
+    ],
+)
+def test_a_tag_that_is_not_whole_is_told(admit: Admit, prompt: str, shown: str) -> None:
+    admitted = admit(prompt)
+    (message,) = told(admitted, "adapter_skipped")
+    assert message == f"“{shown}” is no whole tag, so it counts as words: a tag ends with “>”, as in <lora:name:0.8>."
+    assert "ink" not in [row.name for row in admitted.spec.adapters]
+    assert told(admit("a <b> cat <lora:ink:1>"), "adapter_skipped") == []
+
+
+@pytest.mark.parametrize("part", ["step=30-40", "start=30", "step=20-25", " Step = 30 - 40"])
+def test_a_tag_that_starts_after_the_picture_is_told_in_steps(admit: Admit, part: str) -> None:
+    error = refused(admit, prompt=f"a cat <lora:ink:1:{part}>", steps=20)
+    number = "20" if "20" in part else "30"
+    assert error.code == "fraction_out_of_range"
+    assert error.message == f"“ink” would start after step {number}, and the picture has 20."
+    late = admit("a cat <lora:ink:1:step=10-40>", steps=20).spec.adapters[0]
+    assert (late.start, late.end) == (0.5, 1.0)
+
+
 def test_an_adapter_for_few_steps_switches_what_nobody_set(admit: Admit) -> None:
     spec = admit("a cat", AdapterRef(name="LCM_15")).spec
     assert (spec.sampler, spec.schedule, spec.steps, spec.guidance) == ("lcm", "automatic", 6, 1.5)
