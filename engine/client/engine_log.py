@@ -33,6 +33,11 @@ class EngineLog:
         self._lines.clear()
         self._write(f"--- engine {pid} started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
 
+    def end(self, reason: str) -> None:
+        """Say why an engine's life ended, which the engine itself often cannot. `reason` follows "The engine"."""
+        self.flush_part()
+        self._write(f"--- engine ended {time.strftime('%Y-%m-%d %H:%M:%S')}: it {reason}\n".encode())
+
     def feed(self, chunk: bytes) -> None:
         """Take bytes as they come from the pipe; lines may be split anywhere."""
         self._part += chunk

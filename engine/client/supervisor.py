@@ -130,6 +130,7 @@ class EngineSupervisor:
             self._again.clear()
             began = time.monotonic()
             reason = await self._one_life()
+            self._log.end(reason)
             if self._stopping.is_set():
                 break
             if self._again.is_set():

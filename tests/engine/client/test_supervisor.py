@@ -127,6 +127,8 @@ def test_an_engine_whose_worker_hangs_is_replaced_although_it_answers(tmp_path: 
         async with supervised(tmp_path, "stuck") as supervisor:
             seen = await states(supervisor, lambda seen: seen[-1].state == "restarting")
             assert "its worker has shown no life for 99 s" in seen[-1].message
+            (log,) = tmp_path.rglob("engine.log")
+            assert "it hangs (its worker has shown no life for 99 s)" in log.read_text(encoding="utf-8")
 
     asyncio.run(scenario())
 

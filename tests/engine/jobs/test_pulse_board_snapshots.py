@@ -14,10 +14,9 @@ from engine.jobs.snapshots import SnapshotStore
 from engine.protocol.jobs import Progress
 
 
-def test_silence_is_counted_only_beyond_what_was_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_counted_only_beyond_what_was_announced() -> None:
     clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    pulse = Pulse()
+    pulse = Pulse(lambda: clock[0], lambda: 0.0)
     clock[0] += 7
     assert pulse.age() == 7
     with pulse.allow(60):
@@ -29,6 +28,21 @@ def test_silence_is_counted_only_beyond_what_was_announced(monkeypatch: pytest.M
     clock[0] += 3
     pulse.beat()
     assert pulse.age() == 0
+
+
+def test_who_computes_does_not_hang_for_ten_minutes() -> None:
+    clock, cpu = [100.0], [5.0]
+    pulse = Pulse(lambda: clock[0], lambda: cpu[0])
+    clock[0] += 40
+    cpu[0] += 20
+    assert pulse.age() == 0, "one block of a large picture on a slow CPU"
+    clock[0] += 600
+    cpu[0] += 500
+    assert pulse.age() == 40
+    pulse.beat()
+    clock[0] += 40
+    cpu[0] += 1
+    assert pulse.age() == 40, "it waits for something, forever perhaps"
 
 
 def test_a_job_of_two_pictures_is_half_done_when_one_is_saved() -> None:
