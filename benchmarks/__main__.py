@@ -5,7 +5,6 @@ Prints a table and then one JSON object for each; the exit status is 1 when a li
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import json
@@ -13,6 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.report import Report
+from engine.errors import ConfigError
+from engine.launcher.command_parser import CommandParser
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -24,10 +25,14 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The process entry."""
-    parser = argparse.ArgumentParser(prog="launch.py bench", description="Measure, and compare with the limits.")
+    parser = CommandParser("bench", description="Measure, and compare with the limits.")
     parser.add_argument("name", nargs="?", choices=names(), metavar="NAME", help=f"one of: {', '.join(names())}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON object to this file as well")
-    found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"Easel: {error} [{error.code}]\n")
+        return 1
     reports = [_run(name) for name in ([found.name] if found.name else names())]
     if found.json:
         found.json.write_text(_as_json(reports), encoding="utf-8")

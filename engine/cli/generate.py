@@ -6,7 +6,6 @@ runs in this process.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import shutil
 import sys
@@ -19,6 +18,7 @@ import httpx
 from engine.client.base import EngineClient
 from engine.client.data_lock import DataLock, current_holder
 from engine.errors import AccessError, EngineLostError, GenerationError, StorageError, StudioError, from_wire
+from engine.launcher.command_parser import CommandParser
 from engine.protocol.commands import GetJob, LocateImage, SubmitJob
 from engine.protocol.events import JobChanged, JobNoticed, JobProgressed
 from engine.protocol.jobs import FINISHED, ErrorView, ImageView, JobView, Progress
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Request:
     """The command line as a request. Ranges are the engine's to check, so that each has its own sentence."""
-    parser = argparse.ArgumentParser(prog="launch.py generate", description="Make a picture without a browser.")
+    parser = CommandParser("generate", description="Make a picture without a browser.")
     parser.add_argument("prompt", help="what to paint")
     parser.add_argument("--negative", help="what to keep out")
     for name in ("steps", "width", "height", "seed", "clip-skip"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -12,17 +11,18 @@ from tomlkit.items import Array, Table
 
 from engine.config_file import config_refusal
 from engine.errors import ConfigError, StorageError, StudioError
+from engine.launcher.command_parser import CommandParser
 from engine.library.layouts import detect_layout
 from engine.settings import ROOT, load_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The process entry."""
-    parser = argparse.ArgumentParser(prog="launch.py import-paths", description=__doc__)
+    parser = CommandParser("import-paths", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of A1111, Forge, ComfyUI, SD.Next, InvokeAI or SwarmUI")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file to write to (config.toml)")
-    found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
+        found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.write(import_paths(found.folder, found.config or ROOT / "config.toml") + "\n")
     except StudioError as error:
         sys.stderr.write(f"Easel: {error} [{error.code}]\n")
@@ -40,10 +40,9 @@ def import_paths(folder: Path, config: Path) -> str:
     folder = folder.expanduser().resolve()
     found = detect_layout(folder)
     if not found:
-        what = "is not a folder" if not folder.is_dir() else "holds no model folders that Easel knows"
         raise ConfigError(
             "config_bad_value",
-            f"{folder} {what}.",
+            f"{folder} {_what(folder)}.",
             "Name the folder of the other studio, or its folder “models”.",
         )
     load_settings(config if config.is_file() else None)
@@ -52,6 +51,13 @@ def import_paths(folder: Path, config: Path) -> str:
     source = found[0].source
     start = f"Easel now uses the models of {source} in place:" if added else f"{folder} was in the list already:"
     return f"{start}\n{listed}\nThey are listed when the studio starts, or after Refresh."
+
+
+def _what(folder: Path) -> str:
+    """Why nothing was found there."""
+    if not folder.exists():
+        return "does not exist"
+    return "holds no model folders that Easel knows" if folder.is_dir() else "is a file, not a folder"
 
 
 def _append(config: Path, folder: str) -> bool:

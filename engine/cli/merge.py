@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from engine.errors import MergeError, ModelFileError, SpecError, StudioError
+from engine.launcher.command_parser import CommandParser
 from engine.library.entries import ModelEntry
 from engine.library.headers import read_header
 from engine.library.index import KnownRow
@@ -54,7 +54,7 @@ class _PassingIndex:
 
 def main(arguments: list[str] | None = None) -> int:
     """The process entry; prints the made file on standard output, everything else on standard error."""
-    parser = argparse.ArgumentParser(prog="launch.py merge", description="Run a merge recipe.")
+    parser = CommandParser("merge", description="Run a merge recipe.")
     parser.add_argument("recipe", type=Path, help="a JSON file; its names are files or ids of the library")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="what to make: .safetensors or a folder"
@@ -62,8 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replace", action="store_true", help="overwrite a file of that name")
     parser.add_argument("--config", type=Path, metavar="FILE")
     parser.add_argument("--data", metavar="FOLDER")
-    found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
+        found = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
         recipe = read_recipe(found.recipe)
         settings = load_settings(found.config, data=found.data)
         report = run_recipe(recipe, found.out, found.recipe.resolve().parent, settings, replace=found.replace)

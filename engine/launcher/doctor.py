@@ -14,6 +14,7 @@ from typing import Any
 
 from engine import platform
 from engine.client.data_lock import current_holder
+from engine.launcher.command_parser import CommandParser
 from engine.launcher.environment import find_environment
 from engine.launcher.ports import choose_port
 from engine.launcher.quick_settings import read_quick_settings
@@ -39,7 +40,12 @@ class Findings:
 
 
 def doctor(root: Path, words: Sequence[str] = ()) -> int:
-    """Print the report; status 1 where something is wrong."""
+    """Print the report; status 1 where something is wrong. It takes no words.
+
+    Raises:
+        ConfigError: `config_bad_value` for words.
+    """
+    CommandParser("doctor", description=__doc__).parse_args(words)
     found = Findings()
     print("Easel's doctor looks at this machine and this installation.")
     _machine(found, root)

@@ -77,7 +77,8 @@ def _module(name: str) -> Callable[[Options], int]:
     """A command that is a module of Easel, run inside the environment with the words behind it."""
 
     def run(options: Options) -> int:
-        return _become(ensure(ROOT, options.torch), name, _absolute(options.rest))
+        words = _absolute(options.rest, folders=options.command == "import-paths")
+        return _become(ensure(ROOT, options.torch), name, words)
 
     return run
 
@@ -125,13 +126,18 @@ def _environment(base: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def _absolute(words: Sequence[str]) -> list[str]:
-    """The words with the values of path options made absolute, since the current folder changes."""
+def _absolute(words: Sequence[str], *, folders: bool = False) -> list[str]:
+    """The words with the values of path options made absolute, since the current folder changes.
+
+    Args:
+        folders: words that are no option are paths too.
+    """
     paths = ("--out", "--config", "--data", "--json")
     made: list[str] = []
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if (at and words[at - 1] in paths) or (word.endswith((".json", ".safetensors")) and os.path.isfile(word)):
+        file = word.endswith((".json", ".safetensors")) and os.path.isfile(word)
+        if file or (at and words[at - 1] in paths) or (folders and not word.startswith("-")):
             made.append(os.path.abspath(os.path.expanduser(word)))
         elif equals and name in paths:
             made.append(f"{name}={os.path.abspath(os.path.expanduser(value))}")

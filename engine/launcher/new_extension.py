@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.launcher.command_parser import CommandParser
 
 TEMPLATE = Path(__file__).resolve().parent / "extension_template"
-USAGE = 'Usage: launch.py new-extension NAME, for example: launch.py new-extension "Colour wheel"'
+LONGEST_NAME = 40
+_ADVICE = "Use letters a–z, digits and spaces, for example “Colour wheel”."
 
 
 def new_extension(root: Path, words: Sequence[str]) -> int:
     """Write `extensions/<id>/` from the template and say what to do next.
 
     Raises:
-        ConfigError: `config_bad_value` for a name that gives no id, or an id that exists.
+        ConfigError: `config_bad_value` for a name that gives no id, an id that exists, or an option.
     """
-    name = " ".join(word for word in words if not word.startswith("-")).strip()
-    if not name:
-        raise ConfigError("config_bad_value", "The new extension has no name.", USAGE)
+    parser = CommandParser("new-extension", description=__doc__)
+    parser.add_argument("name", nargs="+", metavar="NAME", help="for example “Colour wheel”")
+    name = " ".join(parser.parse_args(words).name).strip()
     identity = extension_id(name)
     folder = root / "extensions" / identity
     if folder.exists():
@@ -41,16 +44,30 @@ def new_extension(root: Path, words: Sequence[str]) -> int:
 
 
 def extension_id(name: str) -> str:
-    """An id out of a name: lower case, digits and hyphens, beginning with a letter.
+    """An id out of a name, which is its folder too: lower case, digits and hyphens, beginning with a letter.
+
+    Accents are left out ("Ünï" is "uni"), signs between words become hyphens.
 
     Raises:
-        ConfigError: `config_bad_value` where nothing is left.
+        ConfigError: `config_bad_value` for a path, for letters that have no like in a–z, for a name that is empty, too
+            long, or does not begin with a letter.
     """
-    identity = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    identity = re.sub(r"^[^a-z]+", "", identity)[:40].strip("-")
-    if not identity:
-        raise ConfigError("config_bad_value", f"No id can be made out of the name {name!r}.", "Use some letters a–z.")
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", name.strip()) if not unicodedata.combining(sign))
+    if "/" in plain or "\\" in plain or plain.startswith("."):
+        raise _refused(f"“{name[:60]}” is a path, and the name of an extension is wanted")
+    lost = [sign for sign in plain if sign.isalnum() and not sign.isascii()]
+    if lost:
+        raise _refused(f"“{lost[0]}” in “{name[:60]}” cannot stand in the name of an extension's folder")
+    if len(plain) > LONGEST_NAME:
+        raise _refused(f"The name has {len(plain)} characters, and {LONGEST_NAME} are possible")
+    identity = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+    if not identity[:1].isalpha():
+        raise _refused(f"“{name[:60]}” does not begin with a letter" if identity else "The new extension has no name")
     return identity
+
+
+def _refused(message: str) -> ConfigError:
+    return ConfigError("config_bad_value", f"{message}.", _ADVICE)
 
 
 def _filled(text: str, values: dict[str, str]) -> str:

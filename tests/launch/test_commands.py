@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.cli import generate, import_paths
+from benchmarks import __main__ as benchmarks
+from engine.cli import generate, import_paths, merge
 from engine.client.data_lock import DataLock
 from engine.errors import ConfigError, SetupError
 from engine.launcher import main
@@ -120,12 +123,62 @@ def test_what_is_not_built_says_so(command: str, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("generate", "engine.cli.generate"), ("bench", "benchmarks"), ("import-paths", "engine.cli.import_paths")],
+    [("generate", "engine.cli.generate"), ("bench", "benchmarks"), ("merge", "engine.cli.merge")],
 )
 def test_commands_that_are_modules_exist(command: str, module: str, became: list[list[str]]) -> None:
     main.run_launcher([command, "a word"])
     assert became == [[sys.executable, "-m", module, "a word"]]
     assert importlib.util.find_spec(module) is not None
+
+
+def test_the_folder_of_another_studio_is_meant_from_where_one_stands(
+    became: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main.os.path, "abspath", lambda path: str(tmp_path / path))
+    main.run_launcher(["import-paths", "../other", "--config", "c.toml"])
+    assert became[0][3:] == [str(tmp_path / "../other"), "--config", str(tmp_path / "c.toml")]
+    assert importlib.util.find_spec("engine.cli.import_paths") is not None
+
+
+def run_module(command: str) -> Callable[[list[str]], int]:
+    """What launch.py becomes for a command, or does itself."""
+    modules: dict[str, Any] = {
+        "generate": generate.main,
+        "merge": merge.main,
+        "import-paths": import_paths.main,
+        "bench": benchmarks.main,
+    }
+    return modules.get(command) or (lambda words: main.run_launcher([command, *words]))
+
+
+@pytest.mark.parametrize("command", ["doctor", "new-extension", "generate", "merge", "import-paths", "bench"])
+def test_an_unknown_option_of_a_command_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    word = {"merge": ["recipe.json", "--out", "x"], "generate": ["a"], "import-paths": ["/x"], "new-extension": ["x"]}
+    assert run_module(command)([*word.get(command, []), "--wat"]) == 1
+    said = capsys.readouterr()
+    assert said.err.strip().startswith(f"Easel: launch.py {command} has no option “--wat”.")
+    assert (said.err.count("\n"), said.out) == (1, "")
+    assert not (ROOT / "extensions" / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["generate", "a", "--stepz", "4"], "Did you mean --steps?"),
+        (["generate", "a", "--steps", "many"], "many"),
+        (["generate"], "prompt"),
+        (["merge", "recipe.json"], "--out"),
+        (["doctor", "please"], "does not know what to do with “please”"),
+        (["bench", "nothing"], "nothing"),
+    ],
+)
+def test_other_words_that_are_wrong_are_one_sentence_too(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_module(words[0])(words[1:]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_no_selected_test_is_no_failure(installed: None, tmp_path: Path) -> None:
@@ -158,16 +211,38 @@ def test_the_engine_computes_with_sleeping_threads_and_calls_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "identity"), [("Colour wheel", "colour-wheel"), ("  3D! ", "d"), ("Über-Tool 2", "ber-tool-2")]
+    ("name", "identity"),
+    [
+        ("Colour wheel", "colour-wheel"),
+        ("  D3! ", "d3"),
+        ("Über-Tool 2", "uber-tool-2"),
+        ("Ünï", "uni"),
+        ("a.b", "a-b"),
+    ],
 )
 def test_an_id_out_of_a_name(name: str, identity: str) -> None:
     assert extension_id(name) == identity
 
 
-@pytest.mark.parametrize("words", [[], ["  "], ["123"], ["猫"]])
-def test_a_name_without_letters_is_one_sentence(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "NAME"),
+        (["  "], "has no name"),
+        (["123"], "does not begin with a letter"),
+        (["猫"], "“猫” in “猫” cannot stand"),
+        (["Straße"], "“ß” in “Straße” cannot stand"),
+        (["../x"], "“../x” is a path"),
+        (["a\\b"], "is a path"),
+        (["..", "x"], "is a path"),
+        (["a" * 41], "has 41 characters, and 40 are possible"),
+    ],
+)
+def test_a_name_that_cannot_be_a_folder_is_one_sentence(words: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
         new_extension(tmp_path, words)
+    assert said in refused.value.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_extension_works_at_once(tmp_path: Path) -> None:
@@ -216,8 +291,11 @@ def test_folders_of_another_studio_are_added_and_comments_stay(tmp_path: Path) -
 def test_a_folder_of_nobody_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no model folders"):
         import_paths.import_paths(tmp_path, tmp_path / "config.toml")
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="x does not exist"):
         import_paths.import_paths(tmp_path / "x", tmp_path / "config.toml")
+    (tmp_path / "y").touch()
+    with pytest.raises(ConfigError, match="y is a file, not a folder"):
+        import_paths.import_paths(tmp_path / "y", tmp_path / "config.toml")
     assert not (tmp_path / "config.toml").exists()
 
 
@@ -233,10 +311,9 @@ def test_generates_options_become_a_spec(tmp_path: Path) -> None:
     assert spec.output.format == "webp"
 
 
-def test_an_unknown_ending_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_an_unknown_ending_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\.png"):
         generate.parse(["a cat", "--out", "x.gif"])
-    assert ".png" in capsys.readouterr().err
 
 
 def test_a_spec_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
