@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -286,10 +287,32 @@ def test_a_plot_of_two_weights(three: Visit) -> None:
     page = three.page
     page.locator(DESK).get_by_role("button", name="X/Y plot…").click()
     dialog = page.locator(".easel-plot-dialog")
-    dialog.get_by_label("Across: weights").fill("0, 1")
-    dialog.get_by_role("button", name="Paint the grid").click()
+    paint = dialog.get_by_role("button", name="Paint the grid")
+    weights = {name: dialog.get_by_label(f"{name}: weights") for name in ("Across", "Down")}
+    slips = page.locator(".easel-slip", has_text=" in “")
+    for place, wrong, shown in (("Across", "0, 99", "99"), ("Across", "1,,x", "x"), ("Down", "0 -11", "-11")):
+        right = weights[place].input_value()
+        weights[place].fill(wrong)
+        for _ in range(3):
+            paint.click()
+        slips.filter(has_text=f"“{shown}” in “{place}” is no weight: numbers from −10 to 10 are").wait_for()
+        weights[place].fill(right)
+    assert slips.count() == 3, "each sentence once"
+    three.show("a5-plot-wrong-weights")
+    for close in page.locator(".easel-slip .easel-slip-close").all()[::-1]:
+        close.click()
+    weights["Across"].fill("0, 1")
+    paint.click()
     page.wait_for_function("document.querySelectorAll('.easel-plot-cell[data-state=done] img').length === 6")
     three.show("a5-plot")
+    middles = page.evaluate(
+        """() => [...document.querySelectorAll('.easel-plot')].map((grid) => ['.easel-plot-head', '.easel-plot-cell'].map(
+            (kind) => [...grid.querySelectorAll(kind)].slice(0, 2).map((each) => {
+                const box = each.getBoundingClientRect();
+                return Math.round(box.left + box.width / 2);
+            })))[0]"""
+    )
+    assert middles[0] == pytest.approx(middles[1], abs=1), "a heading stands above the middle of its column"
     made = [[each["unet_weight"] for each in job["spec"]["adapters"]] for job in reversed(three.studio.jobs()[:6])]
     assert made == [[x, y, 1] for y in (0, 0.5, 1) for x in (0, 1)]
     assert len({job["spec"]["seed"] for job in three.studio.jobs()[:6]}) == 1
@@ -307,7 +330,32 @@ def test_conflicts_are_shown_and_answered(three: Visit) -> None:
     page.locator(DESK).get_by_role("button", name="First one wins").click()
     assert spec(three)["conflicts"] == "priority"
     three.show("a6-conflicts")
+    lines = page.locator(f"{DESK} .easel-legend span").evaluate_all(
+        "spans => spans.map((span) => span.querySelector('i').offsetTop < span.offsetTop + span.offsetHeight)"
+    )
+    assert lines == [True] * 3, "each colour beside its words"
     page.locator(DESK).get_by_role("button", name="Keep both").click()
+
+
+def test_a_row_whose_file_was_deleted_says_so(desk: Visit) -> None:
+    page, studio = desk.page, desk.studio
+    model = studio.data / "models" / "checkpoints" / "tiny-sd1"
+    file = write_tiny_lora(studio.data / "models" / "loras" / "short_lived.safetensors", model, seed=9, parts=("unet",))
+    page.get_by_role("button", name="Refresh").first.click()
+    page.locator('.easel-adapter-card[data-id="short_lived"]').wait_for()
+    add(desk, "short_lived")
+    green(desk, 1)
+    file.unlink()
+    add(desk, "pirate_hat")
+    badge = row(desk, "short_lived").locator(".easel-badge")
+    for refreshed in (False, True):
+        if refreshed:
+            page.get_by_role("button", name="Refresh").first.click()
+            page.locator('.easel-adapter-card[data-id="short_lived"]').wait_for(state="detached")
+        badge.filter(has_text="file is gone").wait_for()
+    badge.click()
+    assert "is not there any more" in row(desk, "short_lived").locator(".easel-report").inner_text()
+    desk.show("a7-file-gone")
 
 
 def test_stacks_are_kept_under_names(three: Visit) -> None:
@@ -448,3 +496,15 @@ def test_phone_width(chromium: Any, library: Studio, scheme: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     phone.context.close()
     assert (phone.foreign, phone.faults) == ([], [])
+
+
+def test_the_stack_is_checked_again_when_the_engine_is_back(three: Visit) -> None:
+    studio = psutil.Process(three.studio.running.process.pid)
+    engine = next(child for child in studio.children(recursive=True) if "engine" in child.cmdline())
+    engine.kill()
+    three.page.wait_for_function("!window.easel.live.answers")
+    row(three, "watercolour").get_by_role("button", name="Remove").click()
+    three.page.locator(f"{DESK} .easel-badge", has_text="not checked").first.wait_for()
+    green(three, 2)
+    # While the engine is away, asking it is answered with 503; the browser writes that down by itself.
+    three.faults[:] = [fault for fault in three.faults if "503" not in fault]

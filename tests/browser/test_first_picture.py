@@ -35,7 +35,9 @@ def test_the_token_counter_counts_and_tells_what_is_left_out(visit: Visit) -> No
 def test_keyboard_generates_and_cancels(visit: Visit) -> None:
     visit.fill(prompt="a long night", steps=150, count=8)
     known = len(visit.studio.jobs())
-    visit.page.locator("#easel-prompt textarea").focus()
+    # What may be meant is offered while one types; generating ends that, so that Escape is for the job.
+    visit.page.locator("#easel-prompt textarea").press_sequentially(", <lora:easel", delay=20)
+    visit.page.locator(".easel-completions li").first.wait_for()
     visit.page.keyboard.press("Control+Enter")
     visit.until(lambda: len(visit.studio.jobs()) == known + 1)
     visit.page.locator(".easel-cancel:visible").wait_for()

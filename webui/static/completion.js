@@ -76,6 +76,8 @@ function take(place) {
 }
 
 function onKey(event) {
+  // Generating ends the writing: the next Escape is for the job.
+  if (event.target === area && event.key === "Enter" && (event.ctrlKey || event.metaKey)) return close();
   if (!found.length || event.target !== area || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "ArrowDown") point(at + 1);
   else if (event.key === "ArrowUp") point(at < 0 ? found.length - 1 : at - 1);

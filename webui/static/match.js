@@ -24,6 +24,8 @@ class Match extends EventTarget {
     stack.addEventListener("views", () => this.again());
     live.addEventListener("library", () => this.again());
     live.addEventListener("form", ({ detail }) => this.chose(detail));
+    // It was asked while the engine was away.
+    live.addEventListener("engine", () => live.connected && live.status.state === "ready" && this.state === "failed" && this.again());
   }
 
   chose({ model, family }) {
