@@ -62,6 +62,7 @@ class Admission:
         count: tokens of a prompt for a model; long ones are looked at before they wait in the queue. None: they are
             refused when they are read.
         extensions: their prompt passes.
+        room: raises OutOfMemoryError for a completed spec of which not even one picture fits into memory.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Admission:
         controls: ControlAdmission,
         count: Callable[[str, str | None], TokenCount] | None = None,
         extensions: ExtensionWork | None = None,
+        room: Callable[[GenerationSpec], None] = lambda spec: None,
     ) -> None:
         self._library = library
         self._controls = controls
@@ -78,6 +80,7 @@ class Admission:
         self._styles = styles
         self._stacks = StackAdmission(library)
         self._extensions = extensions
+        self._room = room
 
     def admit(self, spec: GenerationSpec) -> Admitted:
         """Complete `spec`.
@@ -85,6 +88,7 @@ class Admission:
         Raises:
             SpecError: with the code of the first thing that is wrong.
             ModelFileError: the named model's file cannot be used.
+            OutOfMemoryError: on a machine without a GPU, for what does not fit whatever is given up for it.
         """
         if spec.schema_ != SPEC_SCHEMA:
             raise SpecError(
@@ -131,6 +135,7 @@ class Admission:
                 **self._enlarging(spec, defaults, notices),
             }
         )
+        self._room(done)
         self._library.hash_first(entry.path for entry in stack.entries if not entry.view.hash)
         return Admitted(done, tuple(notices), model)
 

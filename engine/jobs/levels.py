@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.errors import StudioError
+from engine.jobs.plans import Plans
+from engine.jobs.room import Room
 from engine.library.entries import ModelEntry
 from engine.library.library import Library
 from engine.memory.desk import MemoryDesk
@@ -18,10 +19,6 @@ from engine.protocol.notices import Notice
 from engine.protocol.specs import GenerationSpec
 
 log = logging.getLogger("easel.worker")
-
-# A plan holds so long: what else the machine does changes what is free. Planning takes 2 ms, a picture must not.
-PLAN_SECONDS = 30.0
-_PLANS_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class LevelKeeper:
 
     Args:
         device: "cuda", "mps" or "cpu". cleanup_each_step: give memory back after every step.
-        notice: tells a job something.
+        notice: tells a job something. plans: forecasts that others made too.
     """
 
     def __init__(
@@ -50,16 +47,17 @@ class LevelKeeper:
         device: str,
         cleanup_each_step: bool = False,
         notice: Callable[[str, Notice], None] = lambda job_id, notice: None,
-        clock: Callable[[], float] = time.monotonic,
+        plans: Plans | None = None,
     ) -> None:
         self._desk, self._library, self._device = desk, library, device
-        self._cleanup_each_step, self._notice, self._clock = cleanup_each_step, notice, clock
-        self._plans: dict[object, tuple[Plan, float]] = {}
+        self._cleanup_each_step, self._notice = cleanup_each_step, notice
+        self._plans = plans or Plans(desk)
         self._wished = desk.level
         # Set after memory ran out, until jobs have gone well again.
         self._floor: OptimizationLevel | None = None
         self._went_well = 0
         self.present: Planned | None = None
+        self.room = Room(desk, library, self._plans)
 
     @property
     def level(self) -> OptimizationLevel:
@@ -73,13 +71,15 @@ class LevelKeeper:
             return self.present.config
         return self._config(MemoryOptimizationConfig.from_level(self._desk.level or _NONE, device=self._device))
 
-    def begin(self, job_id: str, spec: GenerationSpec, beside: int = 0) -> MemoryOptimizationConfig:
+    def begin(
+        self, job_id: str, spec: GenerationSpec, beside: Sequence[tuple[str, GenerationSpec]] = ()
+    ) -> MemoryOptimizationConfig:
         """The config for a picture that begins.
 
         Args:
-            beside: how many pictures are in progress already; for their sake AUTO does not go back to a faster level.
+            beside: job id and spec of each picture in progress; for their sake AUTO does not go back to a faster level.
         """
-        planned = self._planned(job_id, spec, beside)
+        planned = self._planned(job_id, spec, [other for their_id, other in beside if their_id != job_id])
         now = self.present
         if beside and now is not None and self._wished is self._desk.level:
             planned = now if now.config.level.rank >= planned.config.level.rank else planned
@@ -93,14 +93,14 @@ class LevelKeeper:
     def follow(self, specs: Iterable[GenerationSpec]) -> MemoryOptimizationConfig:
         """The config for what is in progress, after another level was chosen: what a person chooses holds at once."""
         self._floor = None
-        planned = [self._planned("", spec, 0) for spec in specs]
+        planned = [self._planned("", spec, ()) for spec in specs]
         self._wished = self._desk.level
         return self._settle(max(planned, key=lambda each: each.config.level.rank))
 
     def ran_out(self, level: OptimizationLevel) -> None:
         """Memory ran out: until further notice no job begins under an easier level."""
         self._went_well = 0
-        self._plans.clear()
+        self._plans.forget()
         self._desk.tell("out_of_memory", "Memory ran out; a job goes on with less.")
         if level.rank > self.level.rank or self._floor is not None:
             self._floor = level
@@ -125,14 +125,15 @@ class LevelKeeper:
         self._desk.tell_level(planned.config.level)
         return planned.config
 
-    def _planned(self, job_id: str, spec: GenerationSpec, beside: int) -> Planned:
+    def _planned(self, job_id: str, spec: GenerationSpec, others: Sequence[GenerationSpec]) -> Planned:
         work = Work(spec.width or 0, spec.height or 0)
         try:
             entry = self._library.find_model(spec.model)
             work = self._desk.adviser.work_of(spec, entry)
-            if beside:
-                work = replace(work, pictures=work.pictures + beside)
+            work = self.room.together(self._lowered(job_id, entry, work), spec, others)
             plan = self._with_floor(job_id, entry, work)
+            if not plan.fits:
+                plan = self._harder(job_id, entry, work, plan)
         except StudioError as error:
             # Whether the model can be used shows when it is opened.
             log.warning("no forecast: %s", error)
@@ -140,8 +141,28 @@ class LevelKeeper:
             return Planned(spec.model or "", work, self._config(self._bare(level)))
         return Planned(entry.view.id, work, self._config(plan.chosen.config), plan)
 
+    def _lowered(self, job_id: str, entry: ModelEntry, work: Work) -> Work:
+        """The work with as many pictures at once as there is room for."""
+        count = self.room.at_once(entry, work)
+        if count < work.pictures:
+            message = f"There is memory for {count} at once, so {count} are made at once instead of {work.pictures}."
+            self._notice(job_id, Notice(code="batch_reduced", message=message))
+        return replace(work, pictures=count)
+
+    def _harder(self, job_id: str, entry: ModelEntry, work: Work, plan: Plan) -> Plan:
+        """Where the level does not fit and too much cannot be caught: a harder one that does."""
+        found = self.room.fitting(entry, work)
+        if not found.fits or found.chosen.level.rank <= plan.chosen.level.rank:
+            return plan
+        message = (
+            f"At the level {plan.chosen.level.value} this does not fit into memory, so it is made at the level "
+            f"{found.chosen.level.value}, which is slower."
+        )
+        self._notice(job_id, Notice(code="memory_level_lowered", message=message, level="warning"))
+        return found
+
     def _with_floor(self, job_id: str, entry: ModelEntry, work: Work) -> Plan:
-        plan = self._plan(entry, work, self._desk.level)
+        plan = self._plans.of(entry, work, self._desk.level)
         floor, wished = self._floor, plan.chosen.level
         if floor is None:
             return plan
@@ -150,16 +171,7 @@ class LevelKeeper:
             message = f"Memory is there again: the level is {wished.value}, as before."
             self._notice(job_id, Notice(code="memory_level_raised", message=message))
             return plan
-        return plan if wished.rank >= floor.rank else self._plan(entry, work, floor)
-
-    def _plan(self, entry: ModelEntry, work: Work, level: OptimizationLevel | None) -> Plan:
-        key, now = (entry.view.id, str(entry.stamp), work, level), self._clock()
-        known = self._plans.get(key)
-        if known is None or now - known[1] > PLAN_SECONDS:
-            if len(self._plans) > _PLANS_KEPT:
-                self._plans.clear()
-            known = self._plans[key] = (self._desk.plan(entry, work, level=level), now)
-        return known[0]
+        return plan if wished.rank >= floor.rank else self._plans.of(entry, work, floor)
 
     def _bare(self, level: OptimizationLevel) -> MemoryOptimizationConfig:
         return MemoryOptimizationConfig.from_level(level, device=self._device)

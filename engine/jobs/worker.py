@@ -168,7 +168,12 @@ class Worker(threading.Thread):
         job = claim.job
         if self._pictures and (self._mending.failed_before(job.id) or (self._door_closed and self._bench.staged)):
             return False
-        return len(self._pictures.of_job(job.id)) < self._mending.batch(job.id, job.spec.batch_size)
+        if len(self._pictures.of_job(job.id)) >= self._mending.batch(job.id, job.spec.batch_size):
+            return False
+        if not self._pictures and (error := self._levels.room.refusal(job.spec)) is not None:
+            self._queue.fail(job.id, error)
+            return False
+        return self._levels.room.joins(job.spec, [picture.claim.job.spec for picture in self._pictures])
 
     def _start(self, claim: Claim) -> None:
         """Encode a picture's prompts, or take up its snapshot, and put it among those in progress."""
@@ -178,7 +183,8 @@ class Worker(threading.Thread):
 
         def open_and_begin() -> None:
             beside = len(self._pictures)
-            config = self._levels.begin(job.id, job.spec, beside)
+            in_progress = [(picture.job_id, picture.claim.job.spec) for picture in self._pictures]
+            config = self._levels.begin(job.id, job.spec, in_progress)
             with self._pulse.allow(LOAD_ALLOWANCE):
                 if self._bench.holds(job.spec):
                     self._bench.fit(config)

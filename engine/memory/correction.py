@@ -98,4 +98,8 @@ def _line(peaks: Sequence[MeasuredPeak]) -> tuple[float, float] | None:
     slope = sum((each.activations - mean_x) * (each.bare - mean_y) for each in peaks) / spread
     # A larger picture never takes less: a negative slope is noise.
     slope = max(0.0, slope)
-    return mean_y - slope * mean_x, slope
+    base = mean_y - slope * mean_x
+    if base < 0:
+        # Nothing takes less than nothing: two noisy peaks close together would foretell it for small pictures.
+        return 0.0, sum(each.activations * each.bare for each in peaks) / sum(each.activations**2 for each in peaks)
+    return base, slope

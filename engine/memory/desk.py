@@ -194,6 +194,11 @@ class MemoryDesk:
         """The level that was chosen; None is AUTO: the forecast decides for each job."""
         return self._level
 
+    @property
+    def computes_on(self) -> str:
+        """Where models compute: "cuda", "mps" or "cpu"; "" before there is a worker."""
+        return self._device or ""
+
     def resources(self) -> SystemResources:
         """The machine now."""
         probe = self._probe or (None if self._pool is not None else _NoGpuYet())

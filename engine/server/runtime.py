@@ -26,9 +26,11 @@ from engine.jobs.board import Board
 from engine.jobs.control_admission import ControlAdmission, kept_reference
 from engine.jobs.extension_work import ExtensionWork
 from engine.jobs.faults import as_studio_error
+from engine.jobs.plans import Plans
 from engine.jobs.pulse import Pulse
 from engine.jobs.queue import JobQueue
 from engine.jobs.recovery import recover
+from engine.jobs.room import Room
 from engine.jobs.snapshots import SnapshotStore
 from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
@@ -120,6 +122,7 @@ class Runtime:
             settings=settings.memory,
             report=self._report,
         )
+        self.plans = Plans(self.memory)
         self.dispatch = self._answers()
         self._stop_worker: Callable[[], None] | None = None
         self._worker_thread: threading.Thread | None = None
@@ -225,7 +228,14 @@ class Runtime:
         settings, publish = self.settings, self.events.publish
         reference = partial(kept_reference, self.assets, settings.engine.reference_image)
         controls = ControlAdmission(self.controls, self.annotators, self.assets.path, reference)
-        admission = Admission(self.library, self.styles, controls, self._tokens, self.extension_work)
+        admission = Admission(
+            self.library,
+            self.styles,
+            controls,
+            self._tokens,
+            self.extension_work,
+            Room(self.memory, self.library, self.plans).check,
+        )
         self.admission = admission
         return Dispatch(
             [

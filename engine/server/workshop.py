@@ -68,6 +68,7 @@ class Workshop:
             device=self._device,
             cleanup_each_step=settings.memory.cleanup_each_step,
             notice=runtime.queue.notice,
+            plans=runtime.plans,
         )
         optimizer = MemoryOptimizer(
             resources=runtime.memory.resources(), meter=meter, device=self._device, compute=getattr(torch, dtype)

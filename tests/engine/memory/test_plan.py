@@ -192,6 +192,18 @@ def test_the_noise_of_small_pictures_says_nothing_about_huge_ones() -> None:
     assert forecast.peak > 0.95 * bare(huge)[1]
 
 
+def test_the_noise_of_two_sizes_foretells_no_picture_that_takes_nothing() -> None:
+    work, other = Work(1024, 1024), Work(1088, 1024)
+    activations = bare(work)[1]
+    peaks = [
+        MeasuredPeak(activations, activations, 1024, 1024, 1),
+        MeasuredPeak(int(1.5 * activations), bare(other)[1], 1088, 1024, 1),
+    ]
+    small = Work(256, 256)
+    forecast = corrected(bare(small)[0], small, peaks)  # type: ignore[arg-type]
+    assert bare(small)[1] <= forecast.peak <= 2 * bare(small)[1]
+
+
 def test_nothing_measured_changes_nothing() -> None:
     work = Work(512, 512)
     forecast = bare(work)[0]
