@@ -200,8 +200,8 @@ def test_a_unit_that_does_not_fit_says_so_before_anything_is_painted(desk: Visit
     page = desk.page
     unit = add(desk)
     unit.get_by_label("ControlNet", exact=True).select_option("xl-depth")
-    fault = unit.locator(".easel-fault")
-    unit.locator(".easel-fault", has_text="made for another model").wait_for()
+    fault = unit.locator(".easel-fault", has_text="made for another model")
+    fault.wait_for()
     desk.show("c4-misfit")
     unit.get_by_label("Type", exact=True).select_option("scribble")
     fault.wait_for(state="hidden")
@@ -210,6 +210,60 @@ def test_a_unit_that_does_not_fit_says_so_before_anything_is_painted(desk: Visit
         add(desk)
     page.locator("easel-composition .easel-advice").get_by_text("4 units work together").wait_for()
     desk.show("c5-advice")
+
+
+def test_preprocessors_that_lack_a_file_are_marked_and_come_last(desk: Visit) -> None:
+    unit = add(desk, with_picture=True)
+    choice = unit.get_by_label("Preprocessor", exact=True)
+    words = choice.locator("option").all_inner_texts()
+    lacking = [" – needs" in text or " – not available" in text for text in words]
+    assert any(lacking)
+    assert lacking == sorted(lacking), "what can be used comes first"
+    assert "Depth (MiDaS) – needs a file" in words
+    choice.select_option("depth_midas")
+    unit.locator(".easel-fault", has_text="put it into models/annotators").wait_for()
+    unit.locator(".easel-well-hint", has_text="cannot be used yet").wait_for()
+    desk.show("c9-needs-a-file")
+    choice.select_option("canny")
+    unit.locator(".easel-well-hint[data-state=ready] img").wait_for()
+    assert not unit.locator(".easel-fault").first.is_visible()
+
+
+def test_a_refusal_stands_where_generate_was_pressed(desk: Visit) -> None:
+    """On every tab with a Generate of its own; a way out works there too, and a picture that is taken clears it."""
+    page = desk.page
+    known = len(desk.studio.jobs())
+    add(desk)
+    glance, other = page.locator("#easel-controls-glance"), page.locator("#easel-glance-block")
+    glance.get_by_role("button", name="Generate").click()
+    glance.get_by_role("alert").get_by_text("ControlNet unit 1 has no picture.").wait_for()
+    desk.show("c8-refused")
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.body.classList.add('dark')")
+    desk.show("c8-refused-dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    glance.get_by_role("button", name="Generate").click()
+    glance.get_by_role("alert").wait_for()
+    desk.show("c8-refused-phone")
+    glance.get_by_role("button", name="Close").click()
+    glance.get_by_role("alert").wait_for(state="detached")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator(LIST).get_by_role("button", name="Remove all").click()
+    desk.tab("Text to image")
+    assert not page.locator("easel-stage").get_by_role("alert").is_visible()
+    desk.fill(prompt="")
+    desk.tab("Adapters")
+    other.get_by_role("button", name="Generate").click()
+    other.get_by_role("alert").wait_for()
+    desk.show("c8-refused-adapters")
+    desk.tab("Text to image")
+    desk.fill(prompt="a red apple", steps="500")
+    desk.tab("ControlNet")
+    glance.get_by_role("button", name="Generate").click()
+    assert len(desk.studio.jobs()) == known
+    glance.get_by_role("button", name="Try the model's defaults").click()
+    desk.until(lambda: len(desk.studio.jobs()) == known + 1)
+    glance.get_by_role("alert").wait_for(state="detached")
 
 
 def test_the_tab_fits_a_phone_and_every_field_has_a_name(desk: Visit) -> None:

@@ -130,7 +130,7 @@ def test_a_number_that_is_refused_is_told_beside_its_field(
     assert visit.value(field) == written, "what was written stays"
     visit.fill(prompt="a square peg")
     page.locator("#easel-generate").click()
-    page.locator(".easel-refusal .easel-error").wait_for()
+    page.locator("easel-stage .easel-refusal .easel-error").wait_for()
     assert len(visit.studio.jobs()) == known
     if field == "steps":
         visit.show("6-field-fault")
@@ -151,13 +151,26 @@ def test_a_refusal_stands_above_the_picture_that_is_painted(visit: Visit) -> Non
     preview.wait_for()
     visit.fill(prompt="")
     page.locator("#easel-generate").click()
-    page.locator(".easel-refusal .easel-error").wait_for()
+    page.locator("easel-stage .easel-refusal .easel-error").wait_for()
     assert preview.is_visible()
     assert page.locator(".easel-progress").is_visible()
     visit.show("6-refused-while-painting")
-    page.locator(".easel-refusal").get_by_role("button", name="Close").click()
-    page.locator(".easel-refusal").wait_for(state="hidden")
+    page.locator("easel-stage .easel-refusal").get_by_role("button", name="Close").click()
+    page.locator("easel-stage .easel-refusal").wait_for(state="hidden")
     assert preview.is_visible()
+
+
+@pytest.mark.parametrize("name", ["More options", "Settings from a picture"])
+def test_a_folded_part_of_the_form_has_nothing_to_scroll(visit: Visit, name: str) -> None:
+    button = visit.page.get_by_role("button", name=name)
+    button.click()
+    button.click()
+    visit.page.wait_for_timeout(400)
+    sizes = "(button) => [button.parentElement.scrollWidth, button.parentElement.clientWidth]"
+    whole, seen = button.evaluate(sizes)
+    assert whole == seen
+    button.scroll_into_view_if_needed()
+    visit.show(f"6-folded-{name.split()[0].lower()}")
 
 
 def test_what_is_written_but_not_generated_is_there_after_a_reload(visit: Visit) -> None:

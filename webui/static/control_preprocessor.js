@@ -10,8 +10,9 @@ export class PreprocessorChoice {
   constructor(row) {
     this.row = row;
     this.choice = pick("Preprocessor", "Turns your picture into a hint: finds its outlines, its depth, its lines. A finished hint needs none.", (id) => this.choose(id));
+    this.said = h("p", { class: "easel-fault", role: "status", hidden: true });
     this.sliders = h("div", { class: "easel-unit-sliders" });
-    this.element = h("div", { class: "easel-unit-part" }, this.choice.element, this.sliders);
+    this.element = h("div", { class: "easel-unit-part" }, this.choice.element, this.said, this.sliders);
     this.made = [];
   }
 
@@ -28,7 +29,7 @@ export class PreprocessorChoice {
     this.element.hidden = row.kind !== "controlnet";
     if (this.element.hidden) return;
     const type = row.hint_type || (row.type ?? controls.typeId(row));
-    const option = (each) => [each.id, each.title, each.problem];
+    const option = (each) => [each.id, each.problem ? `${each.title} – ${lack(each)}` : each.title, each.problem];
     const plain = (each) => each.id === "none" || each.id === "invert";
     const usable = controls.preprocessors.filter((each) => !each.problem);
     const suits = (each) => !plain(each) && Boolean(type) && each.types.includes(type);
@@ -37,11 +38,14 @@ export class PreprocessorChoice {
         [null, [...(controls.preprocessor(row.preprocessor) ? [] : [[row.preprocessor, row.preprocessor]]), ...usable.filter(plain).map(option)]],
         [`For ${controls.type(type)?.title ?? "this"}`, usable.filter(suits).map(option)],
         [type ? "Others" : "Preprocessors", usable.filter((each) => !plain(each) && !suits(each)).map(option)],
-        ["Need a file first", controls.preprocessors.filter((each) => each.problem).map(option)],
+        ["Cannot be used yet", controls.preprocessors.filter((each) => each.problem).map(option)],
       ],
       row.preprocessor,
     );
-    this.updateSliders(controls.preprocessor(row.preprocessor)?.parameters ?? []);
+    const chosen = controls.preprocessor(row.preprocessor);
+    this.said.textContent = chosen?.problem ?? "";
+    this.said.hidden = !chosen?.problem || row.muted;
+    this.updateSliders(chosen?.parameters ?? []);
   }
 
   updateSliders(parameters) {
@@ -59,3 +63,6 @@ export class PreprocessorChoice {
     return new WeightSlider({ label: title, title: `${title}: ${low} to ${high}, usually ${rest}.`, change, rest: () => rest, low, high, step, least: low, most: high });
   }
 }
+
+// What is missing, in a word or two; its `problem` says it whole.
+const lack = ({ files }) => (files.length > 1 ? "needs files" : files.length ? "needs a file" : "not available");

@@ -1,7 +1,9 @@
 // <easel-glance>: the newest picture, small, where the stage is out of sight; and a button that makes the next.
 
 import { h, onceAFrame, pictureUrl } from "./dom.js";
+import { generate } from "./generate_button.js";
 import { finished, live, paints } from "./live.js";
+import { RefusalPlace } from "./refusal.js";
 import { stage } from "./stage.js";
 import { openViewer } from "./viewer.js";
 
@@ -10,19 +12,22 @@ class Glance extends HTMLElement {
     if (!this.frame) this.build();
     this.redraw ??= onceAFrame(() => this.draw());
     live.addEventListener("jobs", this.redraw);
+    this.refusal.connect();
     this.draw();
   }
 
   disconnectedCallback() {
     live.removeEventListener("jobs", this.redraw);
+    this.refusal.disconnect();
   }
 
   build() {
     this.frame = h("div", { class: "easel-glance-frame" });
     this.words = h("p", { class: "easel-hint", role: "status" });
-    // The form's own button, so that it does exactly the same.
-    const generate = h("button", { type: "button", class: "easel-tool easel-wide easel-strong", text: "Generate", title: "With the prompt and settings of Text to image", onclick: () => document.querySelector("button#easel-generate, #easel-generate button")?.click() });
-    this.append(h("section", { class: "easel-glance easel-card", "aria-label": "Newest picture" }, this.frame, h("div", { class: "easel-glance-line" }, this.words, generate)));
+    // On a narrow page its place may be out of sight.
+    this.refusal = new RefusalPlace(() => window.innerWidth <= 900 && this.scrollIntoView({ block: "nearest" }));
+    const button = h("button", { type: "button", class: "easel-tool easel-wide easel-strong", text: "Generate", title: "With the prompt and settings of Text to image", onclick: generate });
+    this.append(h("section", { class: "easel-glance easel-card", "aria-label": "Newest picture" }, this.frame, h("div", { class: "easel-glance-line" }, this.words, button), this.refusal.element));
   }
 
   draw() {

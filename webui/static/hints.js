@@ -24,8 +24,8 @@ class Hints extends EventTarget {
   // the one before. Asks for it where it is not known.
   of(row) {
     if (!row.image || row.kind !== "controlnet") return { state: "none", view: null, fault: "" };
-    const problem = controls.preprocessor(row.preprocessor)?.problem;
-    if (problem) return { state: "failed", view: null, fault: problem };
+    // The unit says beneath its choice what is missing.
+    if (controls.preprocessor(row.preprocessor)?.problem) return { state: "failed", view: null, fault: "This preprocessor cannot be used yet." };
     const asked = request(row);
     const key = JSON.stringify(asked);
     const known = this.known.get(key);

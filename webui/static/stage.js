@@ -5,6 +5,7 @@ import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
 import { failureCard } from "./failure_card.js";
 import { finished, live, paints } from "./live.js";
 import { applyScaling, pictureTools, scaling } from "./pictures.js";
+import { dismissRefusal, RefusalPlace } from "./refusal.js";
 import { imagesOf, Strip } from "./strip.js";
 import { openViewer } from "./viewer.js";
 
@@ -33,7 +34,7 @@ class Stage extends HTMLElement {
     if (!this.canvas) this.build();
     this.redraw ??= onceAFrame(() => this.draw());
     live.addEventListener("jobs", this.redraw);
-    live.addEventListener("refused", (this.onRefused = (event) => this.refuse(event.detail)));
+    this.refusal.connect();
     live.addEventListener("submitted", (this.onSubmitted = () => this.onQueued()));
     Stage.current = this;
     this.draw();
@@ -41,12 +42,13 @@ class Stage extends HTMLElement {
 
   disconnectedCallback() {
     live.removeEventListener("jobs", this.redraw);
-    live.removeEventListener("refused", this.onRefused);
+    this.refusal.disconnect();
     live.removeEventListener("submitted", this.onSubmitted);
   }
 
   build() {
-    this.refusal = h("div", { class: "easel-refusal", hidden: true });
+    // What the studio did not take stands above the picture that goes on.
+    this.refusal = new RefusalPlace(() => window.innerWidth <= 900 && this.scrollIntoView({ block: "nearest" }));
     this.canvas = h("div", { class: "easel-canvas" });
     this.bar = h("div", { class: "easel-meter", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
     this.words = h("span", { class: "easel-words" });
@@ -57,16 +59,16 @@ class Stage extends HTMLElement {
     this.caption = h("div", { class: "easel-caption" });
     this.notices = h("ul", { class: "easel-notices" });
     this.strip = new Strip((slot) => {
-      this.refuse(null);
+      dismissRefusal();
       this.chosen = slot;
       this.redraw();
     });
-    this.append(h("section", { class: "easel-stage easel-card", "aria-label": "Stage" }, this.refusal, this.canvas, this.progress, this.caption, this.notices, this.strip.element));
+    this.append(h("section", { class: "easel-stage easel-card", "aria-label": "Stage" }, this.refusal.element, this.canvas, this.progress, this.caption, this.notices, this.strip.element));
   }
 
   follow() {
     this.chosen = null;
-    this.refuse(null);
+    dismissRefusal();
     this.redraw();
   }
 
@@ -75,13 +77,6 @@ class Stage extends HTMLElement {
     this.follow();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (window.innerWidth <= 900) this.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
-  }
-
-  // What the studio did not take stands above the picture that goes on; null takes it away.
-  refuse(error) {
-    this.refusal.hidden = !error;
-    this.refusal.replaceChildren(...(error ? [failureCard(error, () => this.refuse(null))] : []));
-    if (error && window.innerWidth <= 900) this.scrollIntoView({ block: "nearest" });
   }
 
   // What to show: the picture that was chosen, else the one being painted, else the newest.

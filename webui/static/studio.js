@@ -10,6 +10,7 @@ import { units } from "./control_units.js";
 import { checkFields } from "./field_faults.js";
 import { formChanged, libraryChanged, watchDrops } from "./form.js";
 import { formNotKept, keepForm } from "./form_keeper.js";
+import { generate, generateButton } from "./generate_button.js";
 import "./glance.js";
 import "./history.js";
 import { live } from "./live.js";
@@ -70,15 +71,6 @@ function receive(value) {
 // Who keeps a hidden field of the form.
 const keeper = (name) => (name === "controls" ? units : stack);
 const visible = (element) => Boolean(element?.offsetParent);
-const generateButton = () => {
-  const found = document.getElementById("easel-generate");
-  return found?.matches("button") ? found : found?.querySelector("button");
-};
-
-function generate() {
-  const button = generateButton();
-  if (visible(button)) button.click();
-}
 
 function onKey(event) {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
