@@ -17,6 +17,7 @@ from engine.errors import EngineLostError, SpecError
 from engine.images.names import check_pattern
 from engine.jobs.control_admission import ControlAdmission
 from engine.jobs.extension_work import ExtensionWork
+from engine.jobs.picture_size import checked_side
 from engine.jobs.stack_admission import StackAdmission
 from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
@@ -32,8 +33,6 @@ from engine.protocol.specs import (
     LARGEST_SIDE,
     PROMPT_LIMIT,
     SEED_RANGE,
-    SIZE_MULTIPLE,
-    SIZE_RANGE,
     SPEC_SCHEMA,
     STEPS_RANGE,
     UPSCALE_CHOICES,
@@ -122,8 +121,8 @@ class Admission:
                 ),
                 "sampler": sampler,
                 "schedule": schedule,
-                "width": _size("width", _first(spec.width, defaults.width, 512)),
-                "height": _size("height", _first(spec.height, defaults.height, 512)),
+                "width": checked_side("width", _first(spec.width, defaults.width, 512)),
+                "height": checked_side("height", _first(spec.height, defaults.height, 512)),
                 "seed": _within("seed", "seed_out_of_range", _first(spec.seed, None, draw_seed()), SEED_RANGE),
                 "count": _within("number of pictures", "count_out_of_range", spec.count, COUNT_RANGE),
                 "batch_size": _within("batch size", "count_out_of_range", spec.batch_size, BATCH_RANGE),
@@ -273,18 +272,6 @@ def _within(name: str, code: str, value: Any, allowed: tuple[Any, Any]) -> Any:
     low, high = allowed
     if not low <= value <= high:
         raise SpecError(code, f"The {name} must be from {low} to {high}, not {value}.", "Choose a value in that range.")
-    return value
-
-
-def _size(name: str, value: int) -> int:
-    _within(name, "size_out_of_range", value, SIZE_RANGE)
-    if value % SIZE_MULTIPLE:
-        near = max(SIZE_RANGE[0], round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
-        raise SpecError(
-            "size_not_multiple",
-            f"The {name} must be a multiple of {SIZE_MULTIPLE}, and {value} is not.",
-            f"Take {near}.",
-        )
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ from engine.control.preprocessors.base import Preprocessor
 from engine.control.preprocessors.table import preprocessor
 from engine.errors import ControlError, SpecError
 from engine.images.assets import AssetStore
+from engine.jobs.hint_checks import check_resolution, checked_values
 from engine.library.control_types import control_type, union_types
 from engine.library.controlnets import ControlEntry, ControlShelf, misfit, unread_type
 from engine.library.entries import ModelEntry
 from engine.protocol.notices import Notice
-from engine.protocol.specs import CONTROL_WEIGHT_RANGE, HINT_RESOLUTION_RANGE, ControlUnit, GenerationSpec
+from engine.protocol.specs import CONTROL_WEIGHT_RANGE, ControlUnit, GenerationSpec
 
 SMALLEST_SIDE = 8
 LONGEST_TO_SHORTEST = 20
@@ -84,7 +84,7 @@ class ControlAdmission:
                 raise ControlError("control_mismatch", wrong, "Choose a ControlNet that was made for this model.")
             what = preprocessor(unit.preprocessor)
             self._annotators.paths(what)
-            values = _checked(what, unit)
+            values = checked_values(what, unit.parameters)
             unit = unit.model_copy(
                 update={
                     "model": entry.view.id,
@@ -183,13 +183,7 @@ def _check_numbers(number: int, unit: ControlUnit) -> None:
             f"ControlNet unit {number} starts at {unit.start:g} and ends at {unit.end:g}.",
             "The start must lie before the end.",
         )
-    smallest, largest = HINT_RESOLUTION_RANGE
-    if unit.resolution is not None and not smallest <= unit.resolution <= largest:
-        raise ControlError(
-            "control_value_out_of_range",
-            f"The preprocessor's resolution must be from {smallest} to {largest} px, not {unit.resolution}.",
-            "Leave it out to fit it to the picture.",
-        )
+    check_resolution(unit.resolution)
 
 
 def _hint_type(entry: ControlEntry, unit: ControlUnit, what: Preprocessor) -> str:
@@ -202,26 +196,6 @@ def _hint_type(entry: ControlEntry, unit: ControlUnit, what: Preprocessor) -> st
     if found not in known:
         raise unread_type(entry, found)
     return found
-
-
-def _checked(what: Preprocessor, unit: ControlUnit) -> dict[str, float]:
-    known = {each.name: each for each in what.parameters}
-    for name, value in unit.parameters.items():
-        parameter = known.get(name)
-        if parameter is None:
-            names = ", ".join(known) or "no parameters"
-            raise ControlError(
-                "control_value_out_of_range",
-                f"{what.title} has no parameter “{name[:60]}”.",
-                f"It has {names}.",
-            )
-        if not (math.isfinite(value) and parameter.low <= value <= parameter.high):
-            raise ControlError(
-                "control_value_out_of_range",
-                f"{name} of {what.title} must be from {parameter.low:g} to {parameter.high:g}, not {value:g}.",
-                f"{parameter.default:g} is usual.",
-            )
-    return what.values(unit.parameters)
 
 
 def _advice(entries: Sequence[_Advised], steps: int) -> list[Notice]:

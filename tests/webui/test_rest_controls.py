@@ -112,6 +112,30 @@ def test_missing_weights_are_named_with_where_from_and_where_to(desk: RunningStu
             assert words in found["message"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        ({"preprocessor": "shuffle", "parameters": {"size": 0}}, "control_value_out_of_range", "from 16 to 512, not 0"),
+        ({"preprocessor": "canny", "parameters": {"lower": 1}}, "control_value_out_of_range", "no parameter “lower”"),
+        ({"preprocessor": "canny", "resolution": 4096}, "control_value_out_of_range", "from 64 to 2048 px, not 4096"),
+        ({"preprocessor": "canny", "resolution": 0}, "control_value_out_of_range", "from 64 to 2048 px, not 0"),
+        ({"preprocessor": "canny", "width": -1, "height": 64}, "size_out_of_range", "width must be from 32 to 4096"),
+        ({"preprocessor": "canny", "width": 64, "height": 100000}, "size_out_of_range", "not 100000"),
+        ({"preprocessor": "canny", "width": 100, "height": 64}, "size_not_multiple", "100 is not"),
+        ({"preprocessor": "canny", "height": 64}, "bad_request", "a height without a width"),
+    ],
+)
+def test_a_hint_is_refused_for_the_numbers_that_a_job_is_refused_for(
+    desk: RunningStudio, changes: dict[str, Any], code: str, sentence: str
+) -> None:
+    image = kept(desk, drawing())
+    found = error_of(desk.http.post("/api/v1/hints", json={"image": image, **changes}))
+    assert found["code"] == code
+    assert sentence in found["message"]
+    if "width" not in changes and "height" not in changes:
+        assert error_of(asked(desk, {"model": "rest-canny", "image": image, **changes})) == found
+
+
 def test_a_picture_of_one_pixel_or_none_at_all(desk: RunningStudio) -> None:
     tiny = kept(desk, Image.new("RGB", (1, 1)))
     unit = {"model": "rest-canny", "image": tiny, "preprocessor": "canny"}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from engine.control.annotators import AnnotatorFiles
 from engine.control.preprocessors.base import Preprocessor
 from engine.control.preprocessors.table import preprocessors as all_preprocessors
+from engine.jobs.hint_checks import check_preview
 from engine.library.control_types import CONTROL_TYPES
 from engine.library.controlnets import ControlShelf
 from engine.library.library import Library
@@ -48,7 +49,8 @@ class ControlAnswers:
         )
 
     def hint(self, command: PreviewHint) -> HintView:
-        """The hint of a unit."""
+        """The hint of a unit, whose numbers are refused as a job's are."""
+        check_preview(command)
         return self._preview(command)
 
 
