@@ -131,7 +131,8 @@ class AdapterShelf:
         return found[0] if found else None
 
     def _refuse(self, name: str) -> AdapterEntry:
-        hint = nearest(name, self._by_id) if self.entries else "Put one into models/loras."
+        usable = [entry.view.id for entry in self.entries if not entry.view.problem]
+        hint = nearest(name, usable) if usable else "Put one into models/loras."
         if self.scanning:
             hint = f"The folders are still being looked at. {hint}"
         raise SpecError("adapter_unknown", f"There is no adapter “{name[:100]}”.", hint)

@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import ControlError, ModelFileError, SpecError
 from engine.library.control_files import ControlFacts, control_facts
 from engine.library.control_types import control_type, type_of_name, union_types
+from engine.library.control_weights import suited_weights
 from engine.library.entries import ModelEntry
 from engine.library.ip_adapters import EncoderFolders
 from engine.library.library import Library
@@ -59,7 +60,7 @@ class ControlShelf:
             path = self._library.path_of("controlnet", name)
         except SpecError as error:
             raise ControlError(
-                "control_unknown", f"There is no ControlNet “{name[:100]}”.", self._hint(name, files)
+                "control_unknown", f"There is no ControlNet “{name[:100]}”.", self._hint(name, kind)
             ) from error
         view = next((file for file in files.values() if self._library.path_of("controlnet", file.id) == path), None)
         if view is None or view.problem:
@@ -87,13 +88,14 @@ class ControlShelf:
         models = [folder.parent for folder in self._library.model_folders()]
         return EncoderFolders(models).find(entry.path, entry.facts.prompt)
 
-    def _hint(self, name: str, files: Mapping[str, FileView]) -> str:
+    def _hint(self, name: str, kind: UnitKind | None) -> str:
         for adapter in self._library.files("adapter"):
             if name.casefold() in (adapter.id.casefold(), adapter.title.casefold()):
                 return f"{adapter.title} is a LoRA or LyCORIS file: it belongs into the stack of adapters."
-        if not files:
-            return "There is none yet: put ControlNet files into models/controlnet."
-        return nearest(name, files)
+        usable = [view.id for view in self.views() if not view.problem and kind in (None, view.kind)]
+        if not usable:
+            return "There is none that can be used: put ControlNet files into models/controlnet."
+        return nearest(name, usable)
 
     def _view(self, file: FileView, model: ModelEntry | None) -> ControlNetView:
         path = self._library.path_of("controlnet", file.id)
@@ -105,6 +107,7 @@ class ControlShelf:
             except ModelFileError as error:
                 problem = error.message
         kind = control_type(_type(facts, path, file.title))
+        suited = suited_weights(kind, file.advised)
         return ControlNetView(
             id=file.id,
             title=file.title,
@@ -113,14 +116,15 @@ class ControlShelf:
             family=file.family,
             type=kind.id,
             hint_types=union_types(facts.union),
-            weight=kind.weight if file.default_weight == 1.0 else file.default_weight,
-            low=kind.low,
-            high=kind.high,
+            weight=suited.weight,
+            low=suited.low,
+            high=suited.high,
             size_bytes=file.size_bytes,
             hash=file.hash,
             problem=problem,
             fits=None if model is None or problem else not wrong,
             misfit=wrong,
+            remark=file.remark or suited.remark,
         )
 
 

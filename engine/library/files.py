@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.library.names import unique_ids
 from engine.library.scan import Found
 from engine.library.sidecars import read_sidecar
-from engine.protocol.library import FileKind, FileView
+from engine.protocol.library import AdvisedWeights, FileKind, FileView
 
 KINDS: tuple[FileKind, ...] = ("vae", "controlnet", "embedding", "upscaler", "unknown")
 
@@ -33,6 +33,8 @@ def _view(found: Found, file_id: str) -> FileView:
         size_bytes=found.size,
         hash=found.hash,
         default_weight=sidecar.weight if sidecar.weight is not None else 1.0,
+        advised=AdvisedWeights(weight=sidecar.weight, low=sidecar.weight_low, high=sidecar.weight_high),
         trigger_words=sidecar.trigger_words or identity.trigger_words,
         problem=identity.problem,
+        remark=sidecar.problem,
     )

@@ -130,8 +130,8 @@ class Library:
         ids = {entry.view.id: (entry.view.title, entry.path.name, entry.path.stem) for entry in shelf.models}
         found = find(name, ids, {entry.view.id: entry.view.hash for entry in shelf.models})
         if found is None:
-            hint = nearest(name, ids)
-            if not shelf.models:
+            hint = nearest(name, [entry.view.id for entry in usable])
+            if not usable:
                 hint = f"There is no model yet: put one into {self._settings.models_dir.name}/checkpoints."
             raise SpecError("model_unknown", f"There is no model “{name[:100]}”.", hint)
         entry = next(entry for entry in shelf.models if entry.view.id == found)
@@ -298,8 +298,9 @@ class Library:
         ids = {key: (view.title, found.path.name, found.path.stem) for key, (view, found) in files.items()}
         chosen = find(name, ids, {key: view.hash for key, (view, _) in files.items()})
         if chosen is None:
+            usable = [key for key, (view, _) in files.items() if not view.problem]
             word, code = ("VAE", "vae_unknown") if kind == "vae" else (kind, "adapter_unknown")
-            raise SpecError(code, f"There is no {word} “{name[:100]}”.", nearest(name, files))
+            raise SpecError(code, f"There is no {word} “{name[:100]}”.", nearest(name, usable))
         return files[chosen]
 
     def _hash_rest(self) -> None:

@@ -7,6 +7,7 @@ Of `X.safetensors`: `X.easel.toml`, `X.json` and `X.txt` (A1111), `X.civitai.inf
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ SIDECAR_LIMIT = 1_000_000
 class Sidecar(Frozen):
     """What side files tell of a model; everything may be empty.
 
-    `vae` is a file name or "" (A1111's "Automatic" and "None" are ""); `weight` is the advised one. The first
-    `certain_words` of the trigger words are meant for every prompt; the rest are to choose from (outfits, poses).
+    `vae` is a file name or "" (A1111's "Automatic" and "None" are ""); `weight` is the advised one, `weight_low` to
+    `weight_high` are those that suit a ControlNet (Easel's own file alone has them). The first `certain_words` of the
+    trigger words are meant for every prompt; the rest are to choose from (outfits, poses).
     """
 
     name: str = ""
@@ -37,6 +39,8 @@ class Sidecar(Frozen):
     trigger_words: tuple[str, ...] = ()
     certain_words: int = 0
     weight: float | None = None
+    weight_low: float | None = None
+    weight_high: float | None = None
     problem: str = ""
 
 
@@ -74,6 +78,8 @@ def _read_toml(file: Path) -> Sidecar:
             trigger_words=_words(raw.get("trigger_words")),
             certain_words=len(_words(raw.get("trigger_words"))),
             weight=_weight(raw.get("weight")),
+            weight_low=_number(raw.get("weight_low")),
+            weight_high=_number(raw.get("weight_high")),
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -164,8 +170,13 @@ def _words(value: object) -> tuple[str, ...]:
 
 def _weight(value: object) -> float | None:
     """A usable weight; None where it is none (A1111 writes 0 for "not set")."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if plain and isinstance(value, int | float) and 0 < abs(value) <= 10 else None
+    number = _number(value)
+    return number if number is not None and 0 < abs(number) <= 10 else None
+
+
+def _number(value: object) -> float | None:
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if plain and isinstance(value, int | float) else None
 
 
 def _merge(first: Sidecar, second: Sidecar) -> Sidecar:

@@ -30,10 +30,11 @@ class ControlNetView(Frozen):
         id: unique and stable. family: "sd1", "sd2", "sdxl"; "" where the file does not tell.
         type: the id of its `ControlType`, "" where its name does not tell.
         hint_types: the types of hints that a union ControlNet reads; () for those that read one.
-        weight, low, high: what a unit starts with, and the range that suits it.
+        weight, low, high: what a unit starts with, and the range that suits it: the side file's, else its type's.
         preprocessor: the id of the preprocessor to start with.
         fits: whether it fits the model that was asked about; None where none was.
         misfit: why not, in a sentence.
+        remark: what is odd about its side file, in a sentence; it works all the same.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ControlNetView(Frozen):
     problem: str = ""
     fits: bool | None = None
     misfit: str = ""
+    remark: str = ""
 
 
 class ParameterView(Frozen):

@@ -45,8 +45,19 @@ class ModelView(Frozen):
     problem: str = ""
 
 
+class AdvisedWeights(Frozen):
+    """The weights that a side file advises, None where it says nothing: to start with, and from where to where."""
+
+    weight: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class FileView(Frozen):
-    """Any other file of the library: adapters, VAEs, ControlNets, embeddings."""
+    """Any other file of the library: adapters, VAEs, ControlNets, embeddings.
+
+    `advised` and `remark` (what is odd about the side file, in a sentence) come from the side file.
+    """
 
     id: str
     title: str
@@ -55,8 +66,10 @@ class FileView(Frozen):
     size_bytes: int = 0
     hash: str = ""
     default_weight: float = 1.0
+    advised: AdvisedWeights = AdvisedWeights()
     trigger_words: tuple[str, ...] = ()
     problem: str = ""
+    remark: str = ""
 
 
 class ScheduleView(Frozen):

@@ -47,6 +47,9 @@ def test_whole_recipe_makes_a_model_that_plain_diffusers_draws_with(
     assert loras == sorted(f"{name}.{ending}" for name in names for ending in ("json", "png", "safetensors"))
     assert (docs / "styles.png").exists()
     assert (docs / "controlnet.png").exists()
+    told = (model / "controlnet" / "toy-canny" / "easel.toml").read_text(encoding="utf-8")
+    assert "weight = 1.1\nweight_low = 0.9\nweight_high = 1.3\n" in told
+    assert "weight" not in (model / "controlnet" / "toy-scribble" / "easel.toml").read_text(encoding="utf-8")
     assert_other_tools_read_what_was_trained(model)
     card = (model / "README.md").read_text(encoding="utf-8")
     for words in ("Toy", "toy-word", "ControlNet", "toy-dora", "Measured"):

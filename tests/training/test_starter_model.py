@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 STARTER = Path(__file__).parents[2] / "models" / "starter"
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,9 @@ def test_a_controlnet_says_what_it_is(folder: Path) -> None:
     assert table["variant"] == "easel-starter"
     assert table["preprocessor"] == said["modelspec.preprocessor"]
     assert table["preprocessor"] in ("canny", "scribble")
+    recipe = tomllib.loads((CONFIGS / "starter-adapters.toml").read_text(encoding="utf-8"))
+    asked = next(row["weights"] for row in recipe["controlnet"] if row["name"] == folder.name)
+    assert [table["weight"], table["weight_low"], table["weight_high"]] == asked
 
 
 def test_every_set_that_an_adapter_learnt_is_attributed() -> None:

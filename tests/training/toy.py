@@ -148,6 +148,7 @@ course = { steps = 4, batch = 4, rate = 1e-2 }
 name = "toy-canny"
 title = "Toy canny"
 hint = "canny"
+weights = [1.1, 0.9, 1.3]
 course = { steps = 4, batch = 4, rate = 1e-3 }
 
 [[controlnet]]

@@ -74,6 +74,7 @@ class ControlNetConfig:
     """One ControlNet folder. `no_caption`: the share of samples where only the hint tells what is there.
 
     `begin`: the name of another ControlNet of the file, already trained, to begin as; "" begins as the base.
+    `weights`: what the studio advises: to start with, the lowest and the highest; () leaves it to the type of hint.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ControlNetConfig:
     no_caption: float = 0.5
     begin: str = ""
     description: str = ""
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def read_adapters(recipe: Recipe) -> Adapters:
     nets = _rows(ControlNetConfig, table.pop("controlnet", []), f"{path.name} [[controlnet]]")
     for each in nets:
         _one_of(each.hint, HINTS, f"hint of {each.name}")
+        _check_weights(each)
     embeddings = _rows(EmbeddingConfig, table.pop("embedding", []), f"{path.name} [[embedding]]")
     evaluation = None
     if (measured := table.pop("evaluation", None)) is not None:
@@ -181,6 +184,16 @@ def _with_course(kind: type, row: Any, where: str) -> Any:
         raise RecipeError(f"The section {where} is missing.")
     course = fill(Course, row.get("course"), f"{where} course")
     return fill(kind, {**row, "course": course}, where)
+
+
+def _check_weights(net: ControlNetConfig) -> None:
+    if not net.weights:
+        return
+    if len(net.weights) != 3 or not 0 <= net.weights[1] <= net.weights[0] <= net.weights[2] <= 2:
+        raise RecipeError(
+            f"The weights of {net.name} are {list(net.weights)}.",
+            "Give three from 0 to 2: to start with, the lowest and the highest.",
+        )
 
 
 def _one_of(value: str, known: tuple[str, ...], what: str) -> None:

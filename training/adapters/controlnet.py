@@ -29,6 +29,7 @@ from training.files import write_atomically
 from training.noise import Noise
 
 NAME = "diffusion_pytorch_model.safetensors"
+WEIGHT_WORDS = ("weight", "weight_low", "weight_high")
 COPIED_FACTOR = 0.5
 """How fast the layers copied from the base learn, against the new ones."""
 MOVES = Moves(turn=0.2, shift=0.16, shrink=(0.95, 1.6))
@@ -89,7 +90,7 @@ def train_controlnet(
         return F.mse_loss(made.float(), wanted)
 
     settings = {**asdict(config), "base": hash_of_base(model), "size": recipe.data.size, "seed": recipe.seed}
-    for word in ("course", "title", "description", "name", "no_caption"):
+    for word in ("course", "title", "description", "name", "no_caption", "weights"):
         settings.pop(word)
     path = folder / "adapters" / f"{config.name}.pt"
     numbers = run_course(config.name, config.course, parameters, loss_of, path, settings, recipe.seed, groups)
@@ -133,10 +134,12 @@ def save_controlnet(net: Any, config: ControlNetConfig, model: Path) -> int:
     document = {key: value for key, value in dict(net.config).items() if key not in ("_name_or_path",)}
     text = json.dumps({"_class_name": "ControlNetModel", **document}, indent=2, sort_keys=True, default=list) + "\n"
     write_atomically(to / "config.json", lambda target: target.write_text(text, encoding="utf-8"))
-    words = {
+    words: dict[str, str | float] = {
         "name": config.title, "family": "sd1", "variant": FAMILY, "description": config.description,
         "preprocessor": config.hint,
     }  # fmt: skip
+    if config.weights:
+        words |= dict(zip(WEIGHT_WORDS, config.weights, strict=True))
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
     write_atomically(to / "easel.toml", lambda target: target.write_text(lines, encoding="utf-8"))
     return (to / NAME).stat().st_size

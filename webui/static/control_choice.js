@@ -76,8 +76,8 @@ export class ControlChoice {
     this.said.textContent = fault;
     this.said.hidden = !fault;
     const words = fault || !view ? "" : controls.typeOf(row)?.use ?? "";
-    this.use.textContent = words ? `${words}. ${range(view)}` : "";
-    this.use.hidden = !words;
+    this.use.textContent = [words ? `${words}. ${range(view)}` : "", fault ? "" : view?.remark].filter(Boolean).join(" ");
+    this.use.hidden = !this.use.textContent;
   }
 
   fault(view) {
