@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.browser.conftest import Visit
 
 
@@ -48,7 +50,13 @@ def test_keyboard_generates_and_cancels(visit: Visit) -> None:
 
 def test_the_cancel_button_cancels(visit: Visit) -> None:
     visit.generate("a long road", steps=150, count=8)
+    held: list[Any] = []
+    visit.page.route("**/api/v1/jobs/*", lambda route: held.append(route))
     visit.page.locator(".easel-cancel:visible").click()
+    visit.page.locator(".easel-words", has_text="Ending").wait_for()
+    assert visit.page.get_by_role("button", name="Cancelling…").is_disabled()
+    visit.until(lambda: len(held) == 1)
+    held[0].continue_()
     visit.until(lambda: visit.studio.jobs()[0]["status"] == "canceled")
 
 

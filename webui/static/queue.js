@@ -1,8 +1,8 @@
 // The queue panel: all my jobs that wait or run, in order, each with a way to cancel it.
 
+import { cancelJob, isEnding } from "./cancel.js";
 import { arrange, h, onceAFrame, seconds, shorten, tool } from "./dom.js";
 import { live } from "./live.js";
-import { cancelJob } from "./stage.js";
 
 class Queue extends HTMLElement {
   connectedCallback() {
@@ -55,7 +55,8 @@ class Queue extends HTMLElement {
   fill(row, job) {
     const { progress, spec } = job;
     const parts = [];
-    if (job.status === "queued") parts.push(job.position === 0 ? "next" : job.position ? `${job.position} before it` : "waiting");
+    if (isEnding(job)) parts.push("ending");
+    else if (job.status === "queued") parts.push(job.position === 0 ? "next" : job.position ? `${job.position} before it` : "waiting");
     else parts.push(`${Math.round(progress.fraction * 100)} %`);
     if (spec.count > 1) parts.push(`${progress.images_done} of ${spec.count}`);
     if (job.status === "running" && progress.eta_seconds !== null) parts.push(`${seconds(progress.eta_seconds)} left`);

@@ -1,6 +1,7 @@
 // The stage: what is being painted now, or the picture last made, large; beneath it all recent pictures.
 
 import { api } from "./api.js";
+import { cancelJob, isEnding } from "./cancel.js";
 import { h, onceAFrame, pictureUrl, seconds, tool } from "./dom.js";
 import { failureCard } from "./failure_card.js";
 import { finished, live, paints } from "./live.js";
@@ -163,9 +164,11 @@ class Stage extends HTMLElement {
     if (progress.stage === "denoising" && progress.steps) words.push(`step ${progress.step} of ${progress.steps}`);
     if (spec.count > 1) words.push(`picture ${Math.min(progress.images_done + 1, spec.count)} of ${spec.count}`);
     if (job.status === "running" && progress.eta_seconds !== null) words.push(`${seconds(progress.eta_seconds)} left`);
-    this.words.textContent = words.join(" · ");
-    this.skip.hidden = spec.count < 2;
-    this.cancel.lastChild.textContent = spec.count > 1 ? "Cancel all" : "Cancel";
+    const ending = isEnding(job);
+    this.words.textContent = ending ? "Ending · what is being worked out is finished first" : words.join(" · ");
+    this.skip.hidden = spec.count < 2 || ending;
+    this.cancel.disabled = ending;
+    this.cancel.lastChild.textContent = ending ? "Cancelling…" : spec.count > 1 ? "Cancel all" : "Cancel";
   }
 
   drawCaption(image) {
@@ -225,10 +228,6 @@ function fitPicture(element, width, height, longest = 640) {
 
 function recentImages() {
   return live.newestFirst().flatMap((job) => imagesOf(job));
-}
-
-export function cancelJob(job) {
-  if (job && !finished(job)) api.cancelJob(job.id).catch(() => {});
 }
 
 export const stage = () => Stage.current ?? null;

@@ -3,6 +3,7 @@
 import "./adapter_gallery.js";
 import { answerSpec, attachBridge, bridgeReady, signal } from "./api.js";
 import { applyTheme } from "./bar.js";
+import { cancelJob } from "./cancel.js";
 import { completePrompts } from "./completion.js";
 import "./composition.js";
 import "./control_panel.js";
@@ -13,7 +14,7 @@ import { formNotKept, keepForm } from "./form_keeper.js";
 import { generate, generateButton } from "./generate_button.js";
 import "./glance.js";
 import "./history.js";
-import { live } from "./live.js";
+import { live, paints } from "./live.js";
 import "./memory_panel.js";
 import "./merge_studio.js";
 import { applyScaling, showTab } from "./pictures.js";
@@ -22,7 +23,7 @@ import { inFull, say } from "./say.js";
 import { stack } from "./stack.js";
 import "./quick.js";
 import "./stack_panel.js";
-import { cancelJob, stage } from "./stage.js";
+import { stage } from "./stage.js";
 
 // Messages of the Python handlers, see webui/components/bridge.py.
 const MESSAGES = {
@@ -83,7 +84,9 @@ function onKey(event) {
   }
   if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) {
     if (!visible(generateButton()) || document.querySelector("ul[role=listbox]")) return;
-    cancelJob(live.active().find((job) => job.status === "running") ?? live.active()[0]);
+    // A merge or a measurement is ended where it is shown.
+    const painted = live.active().filter(paints);
+    cancelJob(painted.find((job) => job.status === "running") ?? painted[0]);
   }
 }
 
