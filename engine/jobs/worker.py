@@ -199,7 +199,10 @@ class Worker(threading.Thread):
             # With staged loading, whatever is loaded comes from here on.
             with self._pulse.allow(LOAD_ALLOWANCE if self._bench.staged else 60.0), self._metrics.stage("encode"):
                 self._bench.enter(GenerationStep.ENCODE_PROMPT)
-                self._pictures.add(self._begin(claim))
+                picture = self._begin(claim)
+            self._pictures.add(picture)
+            # An evaluation of a large picture takes minutes on a CPU: that it paints is told before, not after.
+            self._tell_step(picture)
 
         self._guard([claim], open_and_begin)
 
@@ -282,18 +285,8 @@ class Worker(threading.Thread):
                 self._queue.notice(picture.job_id, notice)
         finished: list[RunningPicture] = []
         for picture in group:
-            context = picture.context
-            self._progress(
-                picture.job_id,
-                picture.owner,
-                picture.index,
-                stage="denoising",
-                step=context.step,
-                steps=context.steps,
-                done=context.evaluations_done,
-                total=context.evaluations_total,
-            )
-            if context.finished:
+            self._tell_step(picture)
+            if picture.context.finished:
                 finished.append(picture)
                 continue
             self._previewer.show(picture, self._bench.bundle)
@@ -383,6 +376,19 @@ class Worker(threading.Thread):
             self._mending.fault(claims, as_studio_error(error), stage)
             return False
         return True
+
+    def _tell_step(self, picture: RunningPicture) -> None:
+        context = picture.context
+        self._progress(
+            picture.job_id,
+            picture.owner,
+            picture.index,
+            stage="denoising",
+            step=context.step,
+            steps=context.steps,
+            done=context.evaluations_done,
+            total=context.evaluations_total,
+        )
 
     def _progress(self, job_id: str, owner: str, index: int, **changes: Any) -> None:
         progress = self._board.picture(job_id, index, **changes)
