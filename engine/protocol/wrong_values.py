@@ -39,4 +39,6 @@ def why(problem: ErrorDetails) -> str:
         return f"it must be {words} {limit:g}" if isinstance(limit, float) else f"it must be {words} {limit}"
     if kind == "literal_error" and "expected" in context:
         return f"it must be {context['expected']}"[:200]
+    if kind == "string_too_long" and "max_length" in context:
+        return f"it must have at most {context['max_length']} characters"
     return _WORDS.get(kind, problem["msg"])[:200]

@@ -31,6 +31,13 @@ def test_search_finds_words_and_says_when_there_is_nothing(three: Visit) -> None
     search(three, 'zebras AND ( "unicorn')
     three.page.get_by_text("Nothing found").wait_for()
     assert three.page.locator(".easel-tile").count() == 0
+    search(three, "zebras " * 300)
+    three.page.get_by_text("What you look for has 2,099 characters; a search takes at most 2,000.").wait_for()
+    assert not three.page.get_by_text("Nothing found").is_visible()
+    assert three.page.locator(".easel-slip").count() == 0
+    three.show("history-search-too-long")
+    search(three, "noon zebras")
+    three.page.wait_for_function(f"{TILES} >= 3")
 
 
 def test_large_view_with_arrow_keys_and_settings(three: Visit) -> None:

@@ -187,6 +187,12 @@ def test_every_failure_has_one_shape(studio: RunningStudio, method: str, path: s
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+def test_a_search_that_is_too_long_is_told_in_our_words(studio: RunningStudio) -> None:
+    answer = studio.http.get("/api/v1/history", params={"query": "z" * 2001})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "“query” is not usable: it must have at most 2000 characters."
+
+
 def test_what_can_be_chosen_is_listed(studio: RunningStudio) -> None:
     models = studio.http.get("/api/v1/models").json()
     assert "tiny-sd1" in [model["id"] for model in models["models"]]

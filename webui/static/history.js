@@ -8,6 +8,8 @@ import { say } from "./say.js";
 import { openViewer } from "./viewer.js";
 
 const PAGE = 60;
+// More than any prompt; the studio refuses it too.
+const LONGEST_SEARCH = 2000;
 
 const pictures = (count) => (count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`);
 
@@ -81,6 +83,7 @@ class History extends HTMLElement {
 
   async reload() {
     const turn = ++this.asked;
+    if (this.tooLong()) return this.show({ images: [], next_cursor: null, total: undefined });
     let page;
     try {
       page = await api.searchHistory(this.query(), { quiet: !live.connected });
@@ -89,6 +92,14 @@ class History extends HTMLElement {
     }
     if (turn !== this.asked) return;
     this.stale = false;
+    this.show(page);
+  }
+
+  tooLong() {
+    return this.query().query.length > LONGEST_SEARCH;
+  }
+
+  show(page) {
     this.images = [...page.images];
     this.cursor = page.next_cursor;
     this.total = page.total;
@@ -170,6 +181,11 @@ class History extends HTMLElement {
     const found = this.search.value.trim() || this.favourite;
     this.count.textContent = this.total === undefined ? "" : `${this.total.toLocaleString()} ${this.total === 1 ? "picture" : "pictures"}${found ? " found" : ""}`;
     this.empty.hidden = this.images.length > 0;
+    if (this.tooLong()) {
+      const length = this.query().query.length.toLocaleString();
+      this.empty.replaceChildren(h("p", { text: `What you look for has ${length} characters; a search takes at most ${LONGEST_SEARCH.toLocaleString()}.` }));
+      return this.drawSelection();
+    }
     this.empty.replaceChildren(
       h("h3", { text: found ? "Nothing found" : "No pictures yet" }),
       h("p", { text: found ? "Every word must occur in the prompt, the model's name or the settings." : "Everything you generate is kept here, with its settings. Pictures that lie in the outputs folder already can be read in with “Rebuild from files”." }),
