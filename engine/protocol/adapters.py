@@ -111,7 +111,8 @@ class Unmatched(Frozen):
 
 
 class AdapterReport(Frozen):
-    """Whether an adapter fits a model, before anything runs. `summary` is the sentence of the badge."""
+    """Whether an adapter fits a model, before anything runs. `summary` is the sentence of the badge, `code` that of the
+    error where its file cannot be read."""
 
     id: str
     title: str
@@ -121,6 +122,7 @@ class AdapterReport(Frozen):
     unmatched: tuple[Unmatched, ...] = ()
     usable: bool = True
     summary: str = ""
+    code: str = ""
 
 
 class PairConflict(Frozen):

@@ -90,7 +90,9 @@ class StackChecker:
             entry = self._library.adapters.find(row.name)
             report = match(read_header(entry.path), targets, adapter_id=entry.view.id, title=entry.view.title)
         except StudioError as error:
-            return AdapterReport(id=row.name, title=row.name, matched=0, total=0, usable=False, summary=str(error))
+            return AdapterReport(
+                id=row.name, title=row.name, matched=0, total=0, usable=False, summary=str(error), code=error.code
+            )
         if row.enabled:
             self._tell(row, entry, model, told)
         return report
@@ -123,7 +125,10 @@ class StackChecker:
                 told.append(str(error))
                 continue
             adapters.append(adapter)
-        told += order_advice(adapters, {report.id: report.title for _, report in fitting})
+        # At a weight of 0 an adapter changes nothing, wherever it stands.
+        heard = {report.id for row, report in fitting if row.unet_weight or row.text_weight}
+        acting = [adapter for adapter in adapters if adapter.report.id in heard]
+        told += order_advice(acting, {report.id: report.title for _, report in fitting})
         weights = {report.id: row.unet_weight for row, report in fitting}
         if not any(patch.needs_base for adapter in adapters for patch in adapter.patches.values()):
             return tuple(_signed(each, weights) for each in conflicts_of(adapters, targets))

@@ -306,11 +306,11 @@ def test_a_plot_of_two_weights(three: Visit) -> None:
     page.wait_for_function("document.querySelectorAll('.easel-plot-cell[data-state=done] img').length === 6")
     three.show("a5-plot")
     middles = page.evaluate(
-        """() => [...document.querySelectorAll('.easel-plot')].map((grid) => ['.easel-plot-head', '.easel-plot-cell'].map(
-            (kind) => [...grid.querySelectorAll(kind)].slice(0, 2).map((each) => {
+        """() => ['.easel-plot-head', '.easel-plot-cell'].map((kind) =>
+            [...document.querySelectorAll(`.easel-plot ${kind}`)].slice(0, 2).map((each) => {
                 const box = each.getBoundingClientRect();
                 return Math.round(box.left + box.width / 2);
-            })))[0]"""
+            }))"""
     )
     assert middles[0] == pytest.approx(middles[1], abs=1), "a heading stands above the middle of its column"
     made = [[each["unet_weight"] for each in job["spec"]["adapters"]] for job in reversed(three.studio.jobs()[:6])]
@@ -341,7 +341,7 @@ def test_a_row_whose_file_was_deleted_says_so(desk: Visit) -> None:
     page, studio = desk.page, desk.studio
     model = studio.data / "models" / "checkpoints" / "tiny-sd1"
     file = write_tiny_lora(studio.data / "models" / "loras" / "short_lived.safetensors", model, seed=9, parts=("unet",))
-    page.get_by_role("button", name="Refresh").first.click()
+    page.get_by_role("button", name="Look into the folders again").click()
     page.locator('.easel-adapter-card[data-id="short_lived"]').wait_for()
     add(desk, "short_lived")
     green(desk, 1)
@@ -350,7 +350,7 @@ def test_a_row_whose_file_was_deleted_says_so(desk: Visit) -> None:
     badge = row(desk, "short_lived").locator(".easel-badge")
     for refreshed in (False, True):
         if refreshed:
-            page.get_by_role("button", name="Refresh").first.click()
+            page.get_by_role("button", name="Look into the folders again").click()
             page.locator('.easel-adapter-card[data-id="short_lived"]').wait_for(state="detached")
         badge.filter(has_text="file is gone").wait_for()
     badge.click()

@@ -11,6 +11,12 @@ const WAYS = [
   ["priority", "First one wins", "Where several change the same module, only the first in the list has it."],
 ];
 
+const SIGNS = [
+  ["against", "they undo each other"],
+  [null, "no conflict"],
+  ["same", "both do the same: together it is twice as strong"],
+];
+
 export class ConflictMap {
   constructor() {
     this.content = h("div", { class: "easel-conflicts" });
@@ -69,4 +75,4 @@ function cell(cosine, where) {
 }
 
 const legend = () =>
-  h("p", { class: "easel-hint easel-legend" }, h("i", { "data-sign": "against" }), "they undo each other", h("i", {}), "no conflict", h("i", { "data-sign": "same" }), "both do the same: together it is twice as strong");
+  h("p", { class: "easel-hint easel-legend" }, ...SIGNS.map(([sign, text]) => h("span", {}, h("i", { "data-sign": sign }), text)));

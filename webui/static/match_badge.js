@@ -2,9 +2,10 @@
 
 import { h } from "./dom.js";
 import { match } from "./match.js";
-import { shelf } from "./shelf.js";
+import { shelf, titleOf } from "./shelf.js";
 
 const EXAMPLES = 3;
+const GONE = ["adapter_unknown", "model_file_missing"];
 const PARTS = { unet: "UNet", text_encoder: "Text encoder", text_encoder_2: "Text encoder 2" };
 
 export class MatchBadge {
@@ -39,6 +40,8 @@ export class MatchBadge {
       if (match.state === "failed") return ["grey", "not checked", match.fault];
       return ["grey", "checking…", "The file's header is being compared with the model."];
     }
+    if (GONE.includes(report.code)) return ["red", "file is gone", `The file of “${titleOf(name)}” is not there any more: put it back, or take this row out.`];
+    if (report.code) return ["red", "cannot be read", report.summary];
     const state = !report.usable || report.matched === 0 ? "red" : report.matched < report.total ? "amber" : "green";
     return [state, `${report.matched} of ${report.total} modules`, report.summary];
   }

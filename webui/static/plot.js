@@ -11,6 +11,7 @@ import { seedFor } from "./stage.js";
 import { refOf, stack } from "./stack.js";
 
 const MOST = 49;
+const MOST_WEIGHT = 10;
 let dialog = null;
 
 export function openPlot() {
@@ -54,7 +55,9 @@ class PlotDialog {
   async submit(event) {
     event.preventDefault();
     const [x, y] = [this.x.read(), this.y.read()];
-    if (!x) return say("Choose an adapter and the weights that you want to compare, such as 0, 0.5, 1.", { kind: "error" });
+    const fault = x?.fault ?? y?.fault;
+    if (fault) return say(fault, { kind: "error" });
+    if (!x) return say("Choose an adapter for “Across”.", { kind: "error" });
     if (y && y.key === x.key) return say("Choose two different adapters, or none for “Down”.", { kind: "error" });
     const count = x.values.length * (y?.values.length ?? 1);
     if (count > MOST) return say(`These are ${count} pictures; a grid has at most ${MOST}. Leave out some weights.`, { kind: "error" });
@@ -117,7 +120,7 @@ class PlotDialog {
   }
 }
 
-// One axis: which adapter, and its weights as text.
+// One axis: which adapter, and its weights as text; read as null without an adapter, as a fault where a weight is none.
 function axis(label) {
   const choice = h("select", { "aria-label": `${label}: adapter` });
   const values = h("input", { type: "text", value: "0, 0.5, 1", "aria-label": `${label}: weights`, spellcheck: "false", autocomplete: "off" });
@@ -129,9 +132,13 @@ function axis(label) {
       choice.value = chosen ?? "";
     },
     read() {
-      const numbers = values.value.split(/[\s,;]+/).filter(Boolean).map(Number);
       const row = stack.find(Number(choice.value));
-      if (!row || !numbers.length || !numbers.every((value) => Number.isFinite(value) && Math.abs(value) <= 10)) return null;
+      if (!row) return null;
+      const words = values.value.split(/[\s,;]+/).filter(Boolean);
+      const numbers = words.map(Number);
+      if (!words.length) return { fault: `“${label}” has no weights: write some, such as 0, 0.5, 1.` };
+      const wrong = words[numbers.findIndex((value) => !(Math.abs(value) <= MOST_WEIGHT))];
+      if (wrong) return { fault: `“${wrong.slice(0, 40)}” in “${label}” is no weight: numbers from −${MOST_WEIGHT} to ${MOST_WEIGHT} are, such as 0, 0.5, 1.` };
       return { key: row.key, title: titleOf(row.name), values: [...new Set(numbers)] };
     },
   };

@@ -21,8 +21,10 @@ export function say(text, { kind = "info", action = null, onAction = null, stay 
     document.addEventListener("close", () => stand(), true);
   }
   stand();
+  // One sentence stands there once; what can be undone is another each time.
+  if (!action) for (const old of [...shelf.children].filter((each) => each.dataset.text === text)) old.remove();
   for (const old of [...shelf.children].slice(0, -2)) old.remove();
-  const slip = h("div", { class: "easel-slip", "data-kind": kind }, h("span", { text }));
+  const slip = h("div", { class: "easel-slip", "data-kind": kind, "data-text": action ? null : text }, h("span", { text }));
   const away = () => slip.remove();
   if (action) {
     slip.append(

@@ -50,6 +50,30 @@ def test_kinds_that_work_on_the_weights_are_compared_too(checker: StackChecker) 
     ], "one sentence, however many"
 
 
+def test_an_adapter_at_0_has_no_place_in_the_order(checker: StackChecker) -> None:
+    def told(*weights: float, text: float | None = None) -> bool:
+        given = zip(("ink", "pen", "oil"), weights, strict=True)
+        rows = (AdapterRef(name=name, unet_weight=weight, text_weight=text) for name, weight in given)
+        report = checker.check(CheckStack(adapters=tuple(rows), conflicts=True))
+        return any("order matters" in sentence for sentence in report.advice)
+
+    assert not told(0, 0, 0)
+    assert not told(1, 0, 0)
+    assert told(1, 0, 1)
+    assert told(0, 0, 0, text=0.5)
+
+
+def test_the_report_says_why_a_file_cannot_be_read(checker: StackChecker, tmp_path: Path) -> None:
+    (tmp_path / "models" / "loras" / "ink.safetensors").unlink()
+    (tmp_path / "models" / "loras" / "oil.safetensors").write_bytes(b"no longer an adapter")
+    report = checker.check(
+        CheckStack(adapters=tuple(AdapterRef(name=name) for name in ("ink", "oil", "pen", "nobody")))
+    )
+    gone, damaged, good, unknown = (each.code for each in report.reports)
+    assert (gone, good, unknown) == ("model_file_missing", "", "adapter_unknown")
+    assert damaged.startswith("model_file_")
+
+
 def test_a_model_whose_weights_are_gone_is_told_and_the_rest_is_compared(checker: StackChecker, tmp_path: Path) -> None:
     next((tmp_path / "models").rglob("unet/*.safetensors")).unlink()
     pairs, advice = check(checker, "ink", "pen")
