@@ -208,7 +208,11 @@ def _advice(entries: Sequence[_Advised], steps: int) -> list[Notice]:
         if count > 1:
             title = control_type(kind).title
             said.append(f"{count} units are of the type {title}: different types complement each other better.")
-    together = sum(unit.weight for unit, *_ in entries)
+    # The most is reached where one begins.
+    together = max(
+        (sum(other.weight for other, *_ in entries if other.start <= unit.start < other.end) for unit, *_ in entries),
+        default=0.0,
+    )
     if len(entries) > 1 and together > STRONG_TOGETHER:
         said.append(f"The weights add up to {together:g}: lower ones leave the prompt more freedom.")
     for unit, title, _ in entries:

@@ -47,7 +47,8 @@ class Stack:
                 said = prompt.rstrip(" ,\n")
                 prompt = ", ".join([said, *added] if said else added)
                 told = ", ".join(f"“{word}”" for word in added)
-                message = f"{entry.view.title}: {told} was added to the prompt, which it was trained with."
+                was = "was" if len(added) == 1 else "were"
+                message = f"{entry.view.title}: {told} {was} added to the prompt, which it was trained with."
                 notices.append(Notice(code="trigger_words_added", message=message))
         return prompt
 

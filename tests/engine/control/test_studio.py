@@ -315,6 +315,9 @@ def test_advice(play: Play) -> None:
         assert "of the type Canny" in said
         assert "add up to 4" in said
         assert "holds none of the 4 steps" in said
+        halves = (unit.model_copy(update={"end": 0.5}), unit.model_copy(update={"start": 0.5}))
+        apart = await client.call(CheckSpec(spec=spec_of(*halves)))
+        assert not [notice for notice in apart.notices if "add up" in notice.message]
         quiet = await client.call(CheckSpec(spec=spec_of(unit)))
         assert not [notice for notice in quiet.notices if notice.code == "control_advice"]
 
