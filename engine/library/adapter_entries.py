@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,7 +87,13 @@ def adapter_entries(found: Sequence[Found], catalogue: Catalogue) -> list[Adapte
         for each, entry in zip(found, named, strict=True)
     ]
     entries += [_missing(*each) for each in catalogue.loras() if each[3]]
-    return sorted(entries, key=lambda each: (bool(each.view.problem), each.view.title.casefold(), each.view.id))
+    titles = Counter(each.view.title.casefold() for each in entries)
+    told = [_sharing(each) if titles[each.view.title.casefold()] > 1 else each for each in entries]
+    return sorted(told, key=lambda each: (bool(each.view.problem), each.view.title.casefold(), each.view.id))
+
+
+def _sharing(entry: AdapterEntry) -> AdapterEntry:
+    return replace(entry, view=entry.view.model_copy(update={"shared_title": True}))
 
 
 def _entry(found: Found, adapter_id: str, listed: CatalogueLora | None) -> AdapterEntry:

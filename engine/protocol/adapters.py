@@ -19,7 +19,8 @@ class AdapterView(Frozen):
 
     Attributes:
         id: unique and stable: the catalogue's id, or the file's name without suffix, made unique by its folder.
-        title: for people; two adapters may have the same.
+        title: for people; two adapters may have the same. shared_title: whether another one has this title, so that
+            the id is to stand beside it.
         file: path relative to its root folder, with forward slashes. folder: the folder part of it, "" at the top.
         kind: of most modules; "mixed" where several kinds share a file; "" while the file cannot be read.
         family: "sd1", "sd2", "sdxl", "flux", …; "" where the file does not tell.
@@ -36,6 +37,7 @@ class AdapterView(Frozen):
 
     id: str
     title: str
+    shared_title: bool = False
     file: str = ""
     folder: str = ""
     kind: AdapterKind = ""
@@ -53,6 +55,11 @@ class AdapterView(Frozen):
     description: str = ""
     problem: str = ""
     modified_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The title, with the id where others have the same title."""
+        return f"{self.title} ({self.id})" if self.shared_title else self.title
 
 
 class AdapterPage(Frozen):

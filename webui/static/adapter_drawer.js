@@ -8,6 +8,7 @@ import { familyName } from "./family.js";
 import { copyText } from "./pictures.js";
 import { prompt } from "./prompt.js";
 import { say } from "./say.js";
+import { fullTitle } from "./shelf.js";
 import { bytes } from "./size.js";
 import { stack } from "./stack.js";
 import { trialPart } from "./adapter_trial.js";
@@ -24,7 +25,7 @@ export async function openAdapter(name) {
   }
   drawer ??= build();
   drawer.replaceChildren(...content(details));
-  drawer.setAttribute("aria-label", `About ${details.view.title}`);
+  drawer.setAttribute("aria-label", `About ${fullTitle(details.view)}`);
   if (!drawer.open) drawer.showModal();
   drawer.scrollTop = 0;
 }
@@ -45,7 +46,7 @@ function content(details) {
     add.textContent = "In the stack";
   });
   return [
-    h("header", {}, h("h3", { text: view.title }), tool("close", "Close", () => drawer.close())),
+    h("header", {}, h("h3", { text: fullTitle(view) }), tool("close", "Close", () => drawer.close())),
     view.problem ? h("p", { class: "easel-card-problem", text: view.problem }) : null,
     h("div", { class: "easel-drawer-picture" }, adapterPicture(view, { wide: true })),
     h("div", { class: "easel-buttons" }, add),

@@ -5,7 +5,7 @@ import { api } from "./api.js";
 import { h, icon } from "./dom.js";
 import { familyName } from "./family.js";
 import { models } from "./models.js";
-import { shelf } from "./shelf.js";
+import { fullTitle, shelf } from "./shelf.js";
 import { bytes } from "./size.js";
 import { settled } from "./timing.js";
 
@@ -54,7 +54,7 @@ export class Picker {
 
   show(name, view) {
     this.name = name;
-    if (document.activeElement !== this.field || !this.typed) this.field.value = view?.title ?? name ?? "";
+    if (document.activeElement !== this.field || !this.typed) this.field.value = view ? fullTitle(view) : (name ?? "");
   }
 
   async look() {
@@ -69,6 +69,7 @@ export class Picker {
       words = error.message;
     }
     if (turn !== this.turn || !this.element.contains(document.activeElement)) return;
+    this.query = query;
     if (!views.length && !query && words === EMPTY[this.kind]) words = this.kind === "adapter" ? "There are no adapters yet: put files into models/loras." : "There are no models yet.";
     this.views = views;
     this.at = -1;
@@ -79,11 +80,12 @@ export class Picker {
   option(view, place) {
     const taken = this.taken(view.id);
     const facts = this.kind === "adapter" ? [familyName(view.family), view.kind, view.rank ? `rank ${view.rank}` : "", bytes(view.size_bytes)] : [familyName(view.family), view.dtype, bytes(view.size_bytes)];
+    const told = [view.shared_title ? view.id : "", ...(view.problem ? ["cannot be used"] : taken ? ["is in the list"] : facts)];
     const made = h(
       "li",
       { id: `${this.id}-${place}`, role: "option", "aria-selected": "false", "aria-disabled": String(Boolean(view.problem || taken)), title: view.problem || null, onclick: () => this.take(place) },
       this.kind === "adapter" ? h("span", { class: "easel-picker-picture" }, adapterPicture(view)) : null,
-      h("span", { class: "easel-picker-words" }, h("strong", { text: view.title }), h("small", { text: view.problem ? "cannot be used" : taken ? "is in the list" : facts.filter(Boolean).join(" · ") })),
+      h("span", { class: "easel-picker-words" }, h("strong", { text: view.title }), h("small", { text: told.filter(Boolean).join(" · ") })),
     );
     return made;
   }
@@ -92,7 +94,7 @@ export class Picker {
     const view = this.views[place];
     if (!view || view.problem || this.taken(view.id)) return;
     this.typed = false;
-    this.field.value = this.keep ? view.title : "";
+    this.field.value = this.keep ? fullTitle(view) : "";
     this.close();
     this.pick(view);
   }
@@ -103,14 +105,26 @@ export class Picker {
       if (this.list.hidden) return this.look();
       const count = this.views.length;
       if (count) this.mark((this.at + (event.key === "ArrowDown" ? 1 : -1) + count) % count);
-    } else if (event.key === "Enter" && !this.list.hidden) {
+    } else if (event.key === "Enter" && (this.typed || !this.list.hidden)) {
       event.preventDefault();
-      this.take(this.at < 0 && this.views.length === 1 ? 0 : this.at);
+      this.enter();
     } else if (event.key === "Escape" && !this.list.hidden) {
       event.preventDefault();
       event.stopPropagation();
       this.close();
     }
+  }
+
+  // What is marked; otherwise the first match of what was typed that can be taken, looked up first where the list is older.
+  async enter() {
+    const typed = this.typed ? this.field.value.trim() : "";
+    if (this.list.hidden || this.query !== typed) {
+      this.later.cancel();
+      await this.look();
+      if (this.list.hidden || this.query !== typed) return;
+    }
+    if (this.at >= 0) return this.take(this.at);
+    if (typed || this.views.length === 1) this.take(this.views.findIndex((view) => !view.problem && !this.taken(view.id)));
   }
 
   mark(place) {

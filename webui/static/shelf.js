@@ -49,4 +49,6 @@ class Shelf {
 }
 
 export const shelf = new Shelf();
-export const titleOf = (name) => shelf.get(name)?.title || name;
+// The title; where other adapters have the same, the file's name beside it.
+export const fullTitle = (view) => (view.shared_title ? `${view.title} (${view.id})` : view.title);
+export const titleOf = (name) => (shelf.get(name) ? fullTitle(shelf.get(name)) : "") || name;

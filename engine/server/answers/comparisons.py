@@ -92,7 +92,7 @@ class ComparisonAnswers:
             ComparedRow(title="Merged", role="merged", adapters=(_ref(merged, 1.0),), adapter=merged),
         ]
         if command.alone and len(refs) > 1:
-            titles = [self._library.adapters.find(ref.name).view.title for ref in refs]
+            titles = [self._library.adapters.find(ref.name).view.name for ref in refs]
             rows += [
                 ComparedRow(title=f"Only {title}", role="alone", adapters=(ref,), adapter=ref.name)
                 for title, ref in zip(titles, refs, strict=True)
@@ -118,7 +118,7 @@ class ComparisonAnswers:
 
     def _lines(self, name: str, weights: Sequence[float], side_effects: bool) -> list[ComparedRow]:
         entry = self._library.adapters.find(name)
-        title, words = entry.view.title, ", ".join(entry.view.trigger_words[:1])
+        title, words = entry.view.name, ", ".join(entry.view.trigger_words[:1])
         several = len(weights) > 1
         rows = [
             ComparedRow(

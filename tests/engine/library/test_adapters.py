@@ -434,3 +434,15 @@ def test_two_kinds_of_tensor_in_a_real_file(loras: Path, open_library: Open) -> 
     save_file({f"{name}.hada_w1_a": torch.zeros(8, 2), f"{name}.hada_w1_b": torch.zeros(2, 8)}, loras / "h.safetensors")
     view = open_library().adapters.find("h").view
     assert (view.kind, view.rank) == ("LoHa", 2)
+
+
+def test_adapters_of_one_title_are_told_apart(loras: Path, open_library: Open) -> None:
+    for name, title in (("first", "Twin"), ("second", "twin"), ("third", "Lonely")):
+        write_lora(loras / f"{name}.safetensors", metadata={"modelspec.title": title})
+    library = open_library()
+    library.refresh()
+    names = {each.view.id: each.view.name for each in library.adapters.entries if each.view.id in mine(library)}
+    assert names == {"first": "Twin (first)", "second": "twin (second)", "third": "Lonely"}
+    (loras / "second.safetensors").unlink()
+    library.refresh()
+    assert library.adapters.find("first").view.name == "Twin"
