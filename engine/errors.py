@@ -129,6 +129,7 @@ class MergeError(StudioError):
         "merge_nothing_left",
         "merge_name_invalid",
         "merge_check_failed",
+        "merge_details_invalid",
     )
 
 

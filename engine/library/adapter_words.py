@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Easel's own: the trigger words as a list (JSON), since ModelSpec knows one phrase only.
+WORDS_KEY = "easel.trigger_words"
 KEPT_TAGS = 40
 LONGEST_TAG = 80
 # A tag that stands at this share of the training pictures belongs to what was learnt.
@@ -44,14 +46,22 @@ def trigger_words(metadata: Mapping[str, str], tags: tuple[tuple[str, int], ...]
     """The words, and how many of them, from the first, surely belong into every prompt.
 
     `modelspec.trigger_phrase` is the trainer's own word. Without it, tags that stand at (nearly) every training picture
-    are what the adapter answers to; of these only the first is sure.
+    are what the adapter answers to; of these only the first is sure. A phrase that Easel wrote out of several words is
+    those words again, unless another program has changed it since.
     """
     said = metadata.get("modelspec.trigger_phrase", "").strip()
     if said:
-        return (said,), 1
+        parts = _listed(metadata, WORDS_KEY)
+        return (parts, len(parts)) if _phrase(parts) == said else ((said,), 1)
     most = max(_pictures(metadata), tags[0][1] if tags else 0)
     words = [tag for tag, count in tags if count >= _ALWAYS * most and tag.replace(" ", "_").lower() not in _EVERYDAY]
     return tuple(words[:3]), min(len(words), 1)
+
+
+def written_words(words: Sequence[str]) -> dict[str, str]:
+    """Trigger words as a file says them: ModelSpec's one phrase, and beside it the list that it was; "" for nothing."""
+    listed = json.dumps(list(words), ensure_ascii=False) if len(words) > 1 else ""
+    return {"modelspec.trigger_phrase": _phrase(words), WORDS_KEY: listed}
 
 
 def advised_weight(metadata: Mapping[str, str]) -> float | None:
@@ -66,6 +76,19 @@ def _pictures(metadata: Mapping[str, str]) -> int:
     rows = _object(metadata, "ss_dataset_dirs").values()
     counts = [row.get("img_count") for row in rows if isinstance(row, dict)]
     return sum(count for count in counts if isinstance(count, int))
+
+
+def _phrase(words: Sequence[str]) -> str:
+    return ", ".join(word.strip() for word in words)
+
+
+def _listed(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
+    try:
+        value = json.loads(metadata.get(key, ""))
+    except (ValueError, RecursionError):
+        return ()
+    listed = isinstance(value, list) and all(isinstance(word, str) and word.strip() for word in value)
+    return tuple(word.strip() for word in value) if listed else ()
 
 
 def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

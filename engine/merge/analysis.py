@@ -87,7 +87,7 @@ def previewing(
                 grown = total / seen if seen else 1.0
                 yield _said(recipe, prepared.family, len(merger.keys), count, grown, tally, prepared.notices)
         if not chosen:
-            yield MergePreview(family=prepared.family, modules=0, sampled=0, size_bytes=0, error=0.0)
+            yield MergePreview(family=prepared.family, modules=0, sampled=0, size_bytes=0, loss=0.0)
 
 
 def _look(key: ModuleKey, merger: ModuleMerger, recipe: MergeRecipe, targets: Targets, tally: _Tally) -> None:
@@ -187,7 +187,7 @@ def _said(
             kind=kind,
             title=_PAYS if kind == "auto" and recipe.target.reduction is None else title,
             size_bytes=int(tally.numbers[kind] * width * grown),
-            error=relative(tally.lost2[kind], size),
+            loss=relative(tally.lost2[kind], size),
             chosen=kind == ("auto" if recipe.target.reduction else recipe.target.kind),
         )
         for kind, title in _CHOICES
@@ -208,7 +208,7 @@ def _said(
         modules=modules,
         sampled=sampled,
         size_bytes=int(tally.numbers["auto"] * width * grown),
-        error=relative(tally.lost2["auto"], size),
+        loss=relative(tally.lost2["auto"], size),
         choices=tuple(choices),
         spectra=tuple(tally.spectra),
         spectrum_energy=tuple((rank, kept / size if size else 1.0) for rank, kept in tally.curve.items()),

@@ -65,7 +65,10 @@ def run_convert(
     dtype = FILE_DTYPES[recipe.dtype] if recipe.dtype else _own_dtype(told.dtype)
     digest = auto_v3_of(path)
     metadata = {name: value for name, value in header.metadata.items() if name != METADATA_KEY}
+    # A file of its own, with a title of its own.
+    metadata |= {"modelspec.title": out.stem, "ss_output_name": out.stem}
     metadata |= {**provenance(portable(recipe), [(source.title, digest)]), **said(recipe.metadata)}
+    metadata = {name: value for name, value in metadata.items() if value}
     ranks: dict[ModuleKey, int] = {}
     with ExitStack() as stack:
         adapter = stack.enter_context(opened(source, targets))

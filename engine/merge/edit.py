@@ -10,6 +10,7 @@ from engine.errors import MergeError
 from engine.images.disk import storage_error, unfinished
 from engine.library.hashing import CHUNK, data_hash
 from engine.library.headers import read_header
+from engine.merge.details import require_details
 from engine.merge.provenance import said
 from engine.merge.writer import require_space
 from engine.protocol.merge import FileMetadata
@@ -22,8 +23,10 @@ def edit_metadata(path: Path, metadata: FileMetadata) -> str:
 
     Raises:
         ModelFileError: it is no safetensors file. StorageError: the disk refuses.
-        MergeError: `merge_check_failed`, the data would not be the same; the file stays as it was.
+        MergeError: `merge_details_invalid`; `merge_check_failed`, the data would not be the same; the file stays as it
+            was.
     """
+    require_details(metadata)
     header = read_header(path)
     told = {**header.metadata, **said(metadata)}
     told = {key: value for key, value in told.items() if value}

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.library.adapter_words import training_tags, trigger_words
+from engine.library.adapter_words import training_tags, trigger_words, written_words
 from engine.protocol.frozen import Frozen
 from engine.protocol.merge import FileMetadata
 
@@ -37,7 +37,7 @@ def said(metadata: FileMetadata) -> dict[str, str]:
     if found.get("modelspec.thumbnail"):
         found["modelspec.thumbnail"] = _data_url(found["modelspec.thumbnail"])
     if metadata.trigger_words is not None:
-        found["modelspec.trigger_phrase"] = ", ".join(metadata.trigger_words)
+        found |= written_words(metadata.trigger_words)
     if metadata.tags is not None:
         found["modelspec.tags"] = ", ".join(metadata.tags)
     return found
@@ -79,7 +79,7 @@ def adapter_metadata(
         "modelspec.title": name,
         "modelspec.date": now.replace(microsecond=0, tzinfo=None).isoformat(),
         "modelspec.merged_from": ", ".join(title for title, _, _ in sources),
-        "modelspec.trigger_phrase": _words(sources),
+        **written_words(_words(sources)),
         **provenance(recipe, [(title, digest) for title, digest, _ in sources]),
         **said(given),
     }
@@ -105,9 +105,9 @@ def with_hash(metadata: Mapping[str, str], auto_v3: str) -> dict[str, str]:
     return {**metadata, "sshs_model_hash": auto_v3, "modelspec.hash_sha256": f"0x{auto_v3}"}
 
 
-def _words(sources: Sequence[tuple[str, str, Mapping[str, str]]]) -> str:
+def _words(sources: Sequence[tuple[str, str, Mapping[str, str]]]) -> tuple[str, ...]:
     words = [word for _, _, metadata in sources for word in trigger_words(metadata, training_tags(metadata))[0]]
-    return ", ".join(dict.fromkeys(words))
+    return tuple(dict.fromkeys(words))
 
 
 def _tags(sources: Sequence[tuple[str, str, Mapping[str, str]]]) -> str:

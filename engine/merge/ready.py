@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from engine.merge.bake import bakeable
 from engine.merge.checkpoints import alike
 from engine.merge.convert import convertible
+from engine.merge.details import require_details
 from engine.merge.extract import difference_of
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
@@ -20,6 +21,7 @@ def require_ready(recipe: AnyRecipe, files: RecipeFiles, methods: Mapping[str, M
     Raises:
         MergeError, AdapterError, ModelFileError: one sentence each.
     """
+    require_details(recipe.metadata)
     if recipe.task == "merge":
         prepare(recipe, files, methods)
     elif recipe.task == "bake":

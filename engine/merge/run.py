@@ -9,6 +9,7 @@ from engine.merge.adapters import run_merge
 from engine.merge.bake import run_bake
 from engine.merge.checkpoints import run_checkpoints
 from engine.merge.convert import run_convert
+from engine.merge.details import require_details
 from engine.merge.extract import run_extract
 from engine.merge.files import RecipeFiles
 from engine.merge.methods.base import MergeMethod
@@ -36,6 +37,7 @@ def run(
     Raises:
         MergeError, AdapterError, ModelFileError, ConflictError, StorageError: nothing is left behind.
     """
+    require_details(recipe.metadata)
     if recipe.task == "merge":
         return run_merge(recipe, files, out, own_methods() if methods is None else methods, replace=replace)
     if recipe.task == "bake":

@@ -99,6 +99,7 @@ class FileMetadata(Frozen):
 
     Attributes:
         trigger_words: in the order of use. tags: of what it shows. thumbnail: a picture as base64 (JPEG, PNG or WebP).
+            Limits: `engine.merge.details`.
     """
 
     title: str | None = None

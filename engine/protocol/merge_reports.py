@@ -95,12 +95,12 @@ class BlockNorm(Frozen):
 
 
 class MergeChoice(Frozen):
-    """One way to write the result: its size, and the error that reduction makes."""
+    """One way to write the result: its size, and the loss that reduction makes (‖result − exact‖ / ‖exact‖)."""
 
     kind: TargetKind
     title: str
     size_bytes: int
-    error: float
+    loss: float
     chosen: bool = False
 
 
@@ -108,6 +108,7 @@ class MergePreview(Frozen):
     """What a recipe would make, from a sample of its modules (`sampled` of `modules`).
 
     Attributes:
+        loss: ‖result − exact‖ / ‖exact‖ of what reduction cuts away.
         spectrum_energy: over all sampled modules, what a common rank of 1, 2, 4, 8, … would keep: (rank, share).
     """
 
@@ -115,7 +116,7 @@ class MergePreview(Frozen):
     modules: int
     sampled: int
     size_bytes: int
-    error: float
+    loss: float
     choices: tuple[MergeChoice, ...] = ()
     spectra: tuple[Spectrum, ...] = ()
     spectrum_energy: tuple[tuple[int, float], ...] = ()

@@ -183,6 +183,9 @@ def test_a_recipe_is_saved_loaded_and_put_in_order(desk: Visit, tmp_path: Path) 
     page.wait_for_function("document.documentElement.dataset.easelForm === 'attached'")
     page.wait_for_function("document.querySelector('#easel-model input')?.value")
     desk.tab("Merge")
+    row(desk, "easel-ink").wait_for()
+    for name in ("easel-ink", "easel-blob"):
+        row(desk, name).get_by_role("button", name="Take it out").click()
     assert names(desk) == []
     page.get_by_label("Recipe file").set_input_files(saved)
     row(desk, "easel-ink").wait_for()

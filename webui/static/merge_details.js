@@ -17,11 +17,11 @@ export class MergeDetails {
     };
     this.name = text("File name", (name) => draft.set({ name }), { placeholder: "my_merge", most: 200, title: "Without folder and suffix. An existing file is never overwritten without asking." });
     this.parts = {
-      title: text("Title", told("title"), { placeholder: "as the file name" }),
+      title: text("Title", told("title"), { placeholder: "as the file name", most: 200 }),
       trigger_words: text("Trigger words", told("trigger_words"), { placeholder: "as the inputs have them", title: "With commas between them, the most important first." }),
-      license: text("Licence", told("license"), { placeholder: "as the inputs say" }),
-      author: text("Author", told("author")),
-      description: text("Description", told("description"), { long: true, most: 10000 }),
+      license: text("Licence", told("license"), { placeholder: "as the inputs say", most: 200 }),
+      author: text("Author", told("author"), { most: 200 }),
+      description: text("Description", told("description"), { long: true, most: 4000 }),
       tags: text("Tags", told("tags"), { placeholder: "what it shows, with commas" }),
       usage_hint: text("How to use it", told("usage_hint"), { placeholder: "such as: weight 0.8, few words" }),
     };

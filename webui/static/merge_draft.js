@@ -49,6 +49,7 @@ const finite = (value) => {
   if (value !== null && !Number.isFinite(value)) throw new TypeError("A weight is no number.");
   return value;
 };
+const SINGLE = ["resize", "convert", "edit"];
 const LAYOUTS = ["kohya", "diffusers", "lycoris"];
 
 class Draft extends EventTarget {
@@ -63,6 +64,27 @@ class Draft extends EventTarget {
     this.adapters = [];
     this.checkpoints = [];
     this.metadata = { ...METADATA };
+    // The loss that a preview found of what is chosen now; null: not looked at.
+    this.lost = null;
+    // What was typed for a file to be made, while details of another are edited.
+    this.aside = null;
+  }
+
+  // All that a person chose and typed, as plain values. What an edited file says of itself is read anew each time.
+  kept() {
+    const rows = (list) => list.map(({ key, ...row }) => row);
+    const metadata = this.task === "edit" ? (this.aside ?? METADATA) : this.metadata;
+    return { ...Object.fromEntries(Object.keys(PLAIN).map((name) => [name, this[name]])), adapters: rows(this.adapters), checkpoints: rows(this.checkpoints), metadata };
+  }
+
+  restore(kept) {
+    const rows = (list) => list.map((row) => this.row({ ...row, weight: finite(row.weight) }));
+    const [adapters, checkpoints] = [rows(kept.adapters), rows(kept.checkpoints)];
+    this.clear();
+    for (const name of Object.keys(PLAIN)) if (name in kept) this[name] = kept[name];
+    const metadata = { ...METADATA, ...kept.metadata };
+    Object.assign(this, { adapters, checkpoints }, this.task === "edit" ? { aside: metadata } : { metadata });
+    this.tell("task");
   }
 
   // Which list of rows the task has, if any.
@@ -72,13 +94,15 @@ class Draft extends EventTarget {
 
   choose(task) {
     if (task === this.task) return;
+    if (task === "edit") this.aside = this.metadata;
+    if (this.task === "edit" || task === "edit") this.metadata = { ...METADATA, ...(task === "edit" ? null : this.aside) };
     this.task = task;
     // Resizing without a rule would be a copy; a conversion keeps the precision unless one asks for another.
     if (["resize", "extract"].includes(task) && this.rule === "none") this.rule = "rank";
     if (task === "merge") this.rule = "none";
     if (task === "convert") this.dtype = "";
     else if (this.dtype === "") this.dtype = "float16";
-    if (["resize", "convert", "edit"].includes(task) && !this.single && this.adapters.length) this.single = this.adapters[0].name;
+    if (SINGLE.includes(task) && !this.single && this.adapters.length) this.single = this.adapters[0].name;
     this.tell("task");
   }
 
@@ -147,6 +171,21 @@ class Draft extends EventTarget {
     };
   }
 
+  // Which files of the library the task asks for, by what they are.
+  named() {
+    const { task } = this;
+    const fromAdapters = task === "extract" && this.extractFrom === "adapters";
+    const adapters = SINGLE.includes(task) ? [this.single] : ["merge", "bake", "compare"].includes(task) || fromAdapters ? this.adapters.map((row) => row.name) : [];
+    const asked = { bake: [this.model], checkpoint: this.checkpoints.map((row) => row.name), extract: [fromAdapters ? "" : this.tuned, this.origin], merge: [this.base], resize: [this.base], convert: [this.base] };
+    return { adapters: adapters.filter(Boolean), models: (asked[task] ?? []).filter(Boolean) };
+  }
+
+  see(lost) {
+    if (lost === this.lost) return;
+    this.lost = lost;
+    this.dispatchEvent(new Event("seen"));
+  }
+
   // What is missing before this can be asked for; "" where nothing is.
   missing() {
     const { task } = this;
@@ -158,7 +197,7 @@ class Draft extends EventTarget {
     if (task === "extract" && this.extractFrom === "adapters" && !this.origin) return "Choose the base checkpoint.";
     if (task === "extract" && !(this.origin && (this.tuned || this.extractFrom === "adapters"))) return "Choose both checkpoints.";
     if (task === "checkpoint" && this.checkpoints.length < 2) return "Choose at least two checkpoints.";
-    if (["resize", "convert", "edit"].includes(task) && !this.single) return "Choose an adapter.";
+    if (SINGLE.includes(task) && !this.single) return "Choose an adapter.";
     return "";
   }
 

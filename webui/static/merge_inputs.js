@@ -30,11 +30,12 @@ export class MergeInputs {
     this.list = h("ol", { class: "easel-adapter-rows", "aria-label": "What goes in, in order" });
     this.told = h("p", { class: "easel-unseen", "aria-live": "polite" });
     this.empty = h("p", { class: "easel-hint" });
+    this.gone = h("p", { class: "easel-merge-notice", role: "status" });
     this.fromStack = tool("plus", "Take the stack", () => takeStack(), { wide: true });
     this.fromStack.title = "All adapters of the stack that are on, with their weights and blocks";
     this.from = choice("Out of", SOURCES, (extractFrom) => draft.set({ extractFrom }));
     this.parts = Object.fromEntries(Object.entries(this.fields).map(([name, picker]) => [name, labelled(picker)]));
-    this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What goes in" }, h("header", {}, h("h3", { text: "What goes in" }), this.fromStack), this.from.element, ...Object.values(this.parts), this.adder.element, this.modelAdder.element, this.empty, this.list, this.told);
+    this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "What goes in" }, h("header", {}, h("h3", { text: "What goes in" }), this.fromStack), this.from.element, ...Object.values(this.parts), this.adder.element, this.modelAdder.element, this.gone, this.empty, this.list, this.told);
     orderable(this.list, this.rows, (text) => (this.told.textContent = text), { order: draft, nameOf });
     for (const kind of ["task", "rows", "values"]) draft.addEventListener(kind, () => this.update());
     stack.addEventListener("rows", () => this.update());
@@ -62,6 +63,16 @@ export class MergeInputs {
     this.empty.hidden = !lists || draft.rows.length > 0;
     this.empty.textContent = checkpoints ? "Choose two or more models of one family. “Add difference” takes three: first + weight × (second − third)." : task === "compare" ? "Nothing yet. Search above; up to twelve." : stack.active().length ? "Nothing yet. Search above, take the stack, or drop a recipe (.json) here." : "Nothing yet. Search above, or drop a recipe (.json) here.";
     this.drawRows(checkpoints);
+    this.showGone();
+  }
+
+  // A draft may be older than the folders.
+  showGone() {
+    const names = draft.named();
+    for (const name of names.adapters) if (!shelf.get(name) && !shelf.missing(name)) shelf.learn(name).then(() => shelf.missing(name) && this.showGone());
+    const gone = [...names.adapters.filter((name) => shelf.missing(name)), ...(models.loaded ? names.models.filter((name) => !models.get(name)) : [])];
+    this.gone.hidden = !gone.length;
+    this.gone.textContent = gone.length ? `${gone.map((name) => `“${name}”`).join(", ")} ${gone.length === 1 ? "is" : "are"} not in the library any more: choose another.` : "";
   }
 
   showSingle() {

@@ -5,10 +5,11 @@ import { h } from "./dom.js";
 import { live } from "./live.js";
 import { draft } from "./merge_draft.js";
 import { choice, number, turn } from "./merge_fields.js";
+import { loss } from "./merge_plots.js";
 
 // When one would take it; what it does is told by the engine.
 const ADVICE = {
-  weighted_sum: "The right one unless you have a reason: the file gives the same pictures as the stack.",
+  weighted_sum: "The right one unless you have a reason.",
   concat: "The same result as the weighted sum, kept as wide as all inputs together. For a large file that can be resized later.",
   svd: "When the file must be small. Look at the error in the preview and choose the smallest rank that you can live with.",
   dynamic: "When the file should be small only where it loses nothing: each layer gets the rank that it needs.",
@@ -23,6 +24,18 @@ const CHECKPOINT = {
   weighted: "Each number is the average of the models' numbers, by their weights.",
   add_difference: "The first model plus what the second has more than the third, times the second's weight. Takes three models.",
 };
+
+// What a loss of that size still leaves: the same pictures.
+const NEGLIGIBLE = 1e-3;
+
+// Whether the file does what the stack does, as far as it is known.
+function faithful() {
+  const { lost } = draft;
+  if (lost !== null) return lost < NEGLIGIBLE ? "The file gives the same pictures as the stack." : `This file differs from the stack: its loss is ${loss(lost)}.`;
+  if (draft.rule !== "none") return "The ranks are limited below: the preview says what that loses.";
+  if (draft.kind === "auto") return "The file gives the same pictures as the stack; only where exact would be huge a little is cut away, and the preview says how much.";
+  return "The file gives the same pictures as the stack.";
+}
 
 export class MergeMethodPart {
   constructor() {
@@ -40,7 +53,7 @@ export class MergeMethodPart {
     this.normalise = turn("Weights as shares of 1", (on) => draft.set(draft.task === "checkpoint" ? { checkpointNormalise: on } : { normalise: on }), { title: "Divide the weights by their sum first." });
     this.fields = h("div", { class: "easel-merge-fields" }, ...Object.values(this.options).map((each) => each.element));
     this.element = h("section", { class: "easel-card easel-merge-part", "aria-label": "How" }, h("header", {}, h("h3", { text: "How" })), this.method.element, this.checkpoint.element, this.words, this.advice, this.fields, this.normalise.element);
-    for (const kind of ["task", "values"]) draft.addEventListener(kind, () => this.update());
+    for (const kind of ["task", "values", "seen"]) draft.addEventListener(kind, () => this.update());
     live.addEventListener("engine", () => !this.methods.length && this.learn());
     this.learn();
     this.update();
@@ -80,7 +93,7 @@ export class MergeMethodPart {
     this.normalise.element.hidden = checkpoint && draft.checkpointMethod === "add_difference";
     const { view } = this;
     this.words.textContent = checkpoint ? CHECKPOINT[draft.checkpointMethod] : (view?.summary ?? (this.methods.length ? `There is no method “${draft.method}” here.` : (this.fault ?? "")));
-    this.advice.textContent = checkpoint ? "" : (ADVICE[draft.method] ?? "");
+    this.advice.textContent = checkpoint ? "" : [ADVICE[draft.method], view?.exact ? faithful() : ""].filter(Boolean).join(" ");
     for (const [name, part] of Object.entries(this.options)) {
       part.element.hidden = checkpoint || !view?.options.includes(name);
       part.show(draft.options[name]);

@@ -34,6 +34,7 @@ export class MergePreview {
     this.wanted = false;
     this.later.cancel();
     this.result = null;
+    draft.see(null);
     // Of the others the report says it all.
     this.element.hidden = !LOOKED_AT.includes(draft.task);
     this.state.textContent = "";
@@ -48,6 +49,7 @@ export class MergePreview {
     const key = missing ? "" : JSON.stringify({ ...draft.recipe(), metadata: null });
     if (key === this.key) return;
     this.key = key;
+    draft.see(null);
     if (!this.wanted) return;
     this.content.classList.toggle("easel-stale", true);
     if (missing) this.later.cancel();
@@ -69,6 +71,7 @@ export class MergePreview {
       const result = await api.previewMerge({ recipe: { ...draft.recipe(), metadata: {} }, usual_base: draft.usualBase() }, { quiet: true });
       if (turn !== this.turn) return;
       this.result = result;
+      draft.see(result.loss);
       this.draw();
     } catch (error) {
       if (turn !== this.turn) return;
@@ -105,8 +108,8 @@ export class MergePreview {
   }
 
   facts() {
-    const { family, modules, sampled, size_bytes, error } = this.result;
-    const rows = [["Size", bytes(size_bytes)], ["Loss", loss(error)], ["For", familyName(family)], ["Layers", sampled < modules ? `${modules}, ${sampled} of them looked at` : String(modules)]].filter(([, value]) => value);
+    const { family, modules, sampled, size_bytes } = this.result;
+    const rows = [["Size", bytes(size_bytes)], ["Loss", loss(this.result.loss)], ["For", familyName(family)], ["Layers", sampled < modules ? `${modules}, ${sampled} of them looked at` : String(modules)]].filter(([, value]) => value);
     return h("dl", { class: "easel-merge-facts-list" }, ...rows.map(([name, value]) => h("div", {}, h("dt", { text: name, title: name === "Loss" ? "‖result − exact‖ / ‖exact‖ of what reduction cuts away" : null }), h("dd", { text: value }))));
   }
 
@@ -116,7 +119,7 @@ export class MergePreview {
     const rows = this.result.choices.map((one) => {
       const pick = h("input", { type: "radio", name: "easel-merge-choice", "aria-label": `Take: ${one.title}`, onchange: () => take(one.kind) });
       pick.checked = one.chosen;
-      return h("tr", { "data-chosen": String(one.chosen), onclick: () => !one.chosen && take(one.kind) }, h("td", {}, pick), h("th", { scope: "row", text: one.title }), h("td", { text: bytes(one.size_bytes) }), h("td", { text: loss(one.error) }), h("td", { text: energyWords(Math.max(0, 1 - one.error ** 2)) }));
+      return h("tr", { "data-chosen": String(one.chosen), onclick: () => !one.chosen && take(one.kind) }, h("td", {}, pick), h("th", { scope: "row", text: one.title }), h("td", { text: bytes(one.size_bytes) }), h("td", { text: loss(one.loss) }), h("td", { text: energyWords(Math.max(0, 1 - one.loss ** 2)) }));
     });
     const head = h("tr", {}, h("th"), ...["Way", "Size", "Loss", "Energy kept"].map((text) => h("th", { scope: "col", text })));
     return h("div", { class: "easel-scroll" }, h("table", { class: "easel-merge-table" }, h("thead", {}, head), h("tbody", {}, ...rows)));

@@ -8,6 +8,7 @@ import { MergeAsked } from "./merge_asked.js";
 import { MergeDetails } from "./merge_details.js";
 import { draft } from "./merge_draft.js";
 import { MergeInputs } from "./merge_inputs.js";
+import { restoreDraft } from "./merge_kept.js";
 import { MergeMethodPart } from "./merge_method.js";
 import { MergePreview } from "./merge_preview.js";
 import { recipeButtons, takeDrops } from "./merge_recipe.js";
@@ -19,6 +20,9 @@ import { inFull, say } from "./say.js";
 import { shelf } from "./shelf.js";
 
 const NAME_TAKEN = ["merge_name_taken", "in_use"];
+
+// Before anything can change it: the stack is taken over from another tab.
+restoreDraft();
 
 class MergeStudio extends HTMLElement {
   connectedCallback() {

@@ -15,7 +15,7 @@ class Concat(WeightedSum):
     view = MethodView(
         id="concat",
         title="Concatenation",
-        summary="All ranks side by side: exact, and as large as the inputs together.",
+        summary="All ranks side by side, as large as the inputs together.",
         exact=True,
     )
 

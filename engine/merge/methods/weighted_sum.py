@@ -18,7 +18,7 @@ class WeightedSum:
     view = MethodView(
         id="weighted_sum",
         title="Weighted sum",
-        summary="Exactly what stacking the inputs with these weights does.",
+        summary="The changes added up by their weights, as stacking them does.",
         exact=True,
     )
 

@@ -145,7 +145,7 @@ class MergeAnswers:
                 "bad_request", f"There is nothing to look at before a {recipe.task}.", "Run it: its report says it all."
             )
         turn = self._previews[command.owner] = object()
-        seen = MergePreview(family="", modules=0, sampled=0, size_bytes=0, error=0.0)
+        seen = MergePreview(family="", modules=0, sampled=0, size_bytes=0, loss=0.0)
         steps = previewing(recipe, files_of(self._library, recipe), modules=command.modules, methods=self._methods())
         with closing(steps):
             for each in steps:

@@ -191,7 +191,7 @@ def test_a_preview_tells_what_the_run_makes(files, tmp_path) -> None:
     seen = preview(wanted, files, modules=1000)
     report = finish(wanted, files, tmp_path / "out.safetensors")
     assert seen.modules == seen.sampled == len(report.modules)
-    assert seen.error == pytest.approx(report.error, rel=1e-2)
+    assert seen.loss == pytest.approx(report.error, rel=1e-2)
     assert seen.size_bytes == pytest.approx(report.parameters * 2, rel=0.02)
     ranks = {(each.component, each.module): each.rank for each in report.modules}
     assert {(each.component, each.module): each.rank for each in seen.spectra} == ranks
@@ -227,4 +227,4 @@ def test_a_preview_without_reduction_offers_three_ways(files) -> None:
     seen = preview(recipe(), files)
     assert [each.kind for each in seen.choices] == ["auto", "lora", "full"]
     assert [each.kind for each in seen.choices if each.chosen] == ["auto"]
-    assert seen.error == 0.0
+    assert seen.loss == 0.0

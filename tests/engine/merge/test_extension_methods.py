@@ -79,7 +79,7 @@ def test_a_method_of_an_extension_makes_a_file(files, targets, tmp_path) -> None
     assert worst(stacked([out], [1.0], targets["sd1"], nothing(targets["sd1"])), wanted) < 1e-5
     # The parity number is measured against stacking, which this method is not.
     assert last.report.parity == pytest.approx(0.5, abs=1e-3)
-    assert preview(recipe(), files, methods=known).error == 0.0
+    assert preview(recipe(), files, methods=known).loss == 0.0
     with pytest.raises(MergeError) as caught:
         list(run(recipe("abc"), files, tmp_path / "no.safetensors", methods=known))
     assert caught.value.message == "Quieter sum takes two inputs."

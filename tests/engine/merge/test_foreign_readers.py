@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
 
 from engine.adapters.modules import targets_of
 from engine.library.headers import read_header
 from engine.merge.files import RecipeFiles
-from engine.protocol.merge import AdapterTarget, ConvertRecipe, ExtractRecipe, MergeInput, MergeRecipe, Reduction
+from engine.protocol.merge import (
+    AdapterTarget,
+    ConvertRecipe,
+    ExtractRecipe,
+    FileMetadata,
+    MergeInput,
+    MergeRecipe,
+    Reduction,
+)
 from tests.engine.adapters.conftest import unet_output
 from tests.engine.adapters.making import lora, write_adapter
 from tests.engine.merge.conftest import entry_of, finish, nothing, stacked, worst
@@ -156,6 +165,18 @@ def test_converting_there_and_back_keeps_every_change(layout, dtype, folders, lo
     wanted = stacked([source], [1.0], targets, nothing(targets))
     limit = {None: 1e-3, "float32": 1e-6, "bfloat16": 1e-2}[dtype]
     assert worst(stacked([back], [1.0], targets, nothing(targets)), wanted) < limit
+
+
+def test_a_converted_file_has_a_title_of_its_own(folders, load_parts, tmp_path) -> None:
+    targets = targets_of(load_parts("sd1"), family="sd1")
+    source = write_adapter(tmp_path / "a.safetensors", targets, lora)
+    save_file(load_file(source), source, metadata={"modelspec.title": "Ink", "modelspec.license": "MIT"})
+    files = RecipeFiles({"a": source}, {"m": entry_of(folders["sd1"], "sd1")})
+    finish(ConvertRecipe(input="a", base="m"), files, tmp_path / "ink copy.safetensors")
+    told = read_header(tmp_path / "ink copy.safetensors").metadata
+    assert (told["modelspec.title"], told["modelspec.license"]) == ("ink copy", "MIT")
+    finish(ConvertRecipe(input="a", base="m", metadata=FileMetadata(title="Mine")), files, tmp_path / "b.safetensors")
+    assert read_header(tmp_path / "b.safetensors").metadata["modelspec.title"] == "Mine"
 
 
 @pytest.mark.parametrize("task", ["merge", "convert"])

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from engine.cli.merge import main
 from engine.families.families import family
+from engine.library.headers import read_header
 from engine.merge.bases import targets_of_family
 from tests.engine.adapters.making import dora, lora, write_adapter
+from tests.support.adapter_files import cover
 from tests.support.running_studio import RunningStudio, running_studio
 
 PLACE = ("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q")
@@ -173,6 +175,59 @@ def test_a_repeated_submit_answers_the_same_merge(studio: RunningStudio) -> None
     assert answers[0].json()["id"] == answers[1].json()["id"]
     studio.finished(answers[0].json()["id"])
     assert studio.http.delete(f"/api/v1/merges/{answers[0].json()['id']}/file").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"title": "x" * 201},
+        {"description": "x" * 4001},
+        {"trigger_words": ["ink", " "]},
+        {"trigger_words": ["ink"] * 101},
+        {"tags": ["x" * 501]},
+        {"thumbnail": "asset:00"},
+        {"thumbnail": "aGVsbG8="},
+        {"thumbnail": f"data:text/html;base64,{cover()}"},
+    ],
+)
+def test_details_that_cannot_be_are_refused_in_an_edit_and_in_a_recipe(details, studio: RunningStudio) -> None:
+    before = files(studio)
+    answer = studio.http.patch("/api/v1/adapters/one", json=details)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "merge_details_invalid")
+    answer = studio.http.post(
+        "/api/v1/merges", json={"recipe": recipe("one", "two", metadata=details), "file_name": "made"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "merge_details_invalid")
+    assert files(studio) == before
+
+
+def test_a_list_of_trigger_words_stays_a_list(studio: RunningStudio) -> None:
+    path = studio.settings.models_dir / "loras" / "worded.safetensors"
+    path.write_bytes((studio.settings.models_dir / "loras" / "one.safetensors").read_bytes())
+    studio.http.get("/api/v1/adapters?refresh=true").raise_for_status()
+
+    def words() -> list[str]:
+        return list(studio.http.get("/api/v1/adapters/worded").json()["view"]["trigger_words"])
+
+    for given in (["foo", "bar"], ["red, round", "bar"], ["alone"], []):
+        answer = studio.http.patch("/api/v1/adapters/worded", json={"trigger_words": given, "thumbnail": cover()})
+        assert answer.status_code == 200, answer.text
+        assert words() == answer.json()["trigger_words"] == given
+    # Another program knows the phrase alone; what it wrote counts.
+    studio.http.patch("/api/v1/adapters/worded", json={"trigger_words": ["foo", "bar"]}).raise_for_status()
+    told = read_header(path).metadata
+    assert told["modelspec.trigger_phrase"] == "foo, bar"
+    save_file(load_file(path), path, metadata={**told, "modelspec.trigger_phrase": "something else"})
+    studio.http.get("/api/v1/adapters?refresh=true").raise_for_status()
+    assert words() == ["something else"]
+    path.unlink()
+
+
+def test_a_preview_has_no_number_where_errors_stand(studio: RunningStudio) -> None:
+    answer = studio.http.post("/api/v1/merges/preview", json={"recipe": recipe("one", "two")}).json()
+    assert "error" not in answer
+    assert answer["loss"] == 0.0
+    assert [choice["loss"] for choice in answer["choices"]] == [0.0, 0.0, 0.0]
 
 
 def test_the_steps_of_a_merge_are_kept(studio: RunningStudio) -> None:
