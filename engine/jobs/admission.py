@@ -17,7 +17,7 @@ from engine.errors import EngineLostError, SpecError
 from engine.images.names import check_pattern
 from engine.jobs.control_admission import ControlAdmission
 from engine.jobs.extension_work import ExtensionWork
-from engine.jobs.picture_size import checked_side
+from engine.jobs.picture_size import checked_side, size_advice
 from engine.jobs.stack_admission import StackAdmission
 from engine.library.defaults import layered
 from engine.library.library import Library, ModelEntry
@@ -134,6 +134,9 @@ class Admission:
                 **self._enlarging(spec, defaults, notices),
             }
         )
+        advice = size_advice((done.width or 0, done.height or 0), (defaults.width or 512, defaults.height or 512))
+        if advice is not None:
+            notices.append(advice)
         self._room(done)
         self._library.hash_first(entry.path for entry in stack.entries if not entry.view.hash)
         return Admitted(done, tuple(notices), model)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from engine.errors import SpecError
+from engine.protocol.notices import Notice
 from engine.protocol.specs import SIZE_MULTIPLE, SIZE_RANGE
+
+# Of the area that a model is made for, less and more than that is told.
+SMALLEST_SHARE, LARGEST_SHARE = 1 / 3, 2.5
 
 
 def checked_side(name: str, value: int) -> int:
@@ -27,3 +31,23 @@ def checked_side(name: str, value: int) -> int:
             f"Take {near}.",
         )
     return value
+
+
+def size_advice(size: tuple[int, int], made_for: tuple[int, int]) -> Notice | None:
+    """What to tell of a picture of `size` px with a model that learnt from pictures of about `made_for` px: far larger
+    ones repeat themselves or fall apart, far smaller ones are blurs. None where the area is near enough."""
+    share = size[0] * size[1] / (made_for[0] * made_for[1])
+    if SMALLEST_SHARE <= share <= LARGEST_SHARE:
+        return None
+    low, high = SIZE_RANGE
+    fitting = (min(high, max(low, round(side / share**0.5 / SIZE_MULTIPLE) * SIZE_MULTIPLE)) for side in size)
+    better = " × ".join(str(side) for side in fitting)
+    much = "larger" if share > 1 else "smaller"
+    becomes = "repeat itself or become a mere pattern" if share > 1 else "become a blur"
+    after = ", and enlarge the picture afterwards" if share > 1 else ""
+    return Notice(
+        code="size_advice",
+        message=f"{size[0]} × {size[1]} px is far {much} than the {made_for[0]} × {made_for[1]} px that this model is "
+        f"made for, so the picture may {becomes}. Choose {better}{after}.",
+        level="warning",
+    )

@@ -11,6 +11,7 @@ NoticeCode = Literal[
     "syntax_removed",
     "prompt_chunked",
     "sampler_advice",
+    "size_advice",
     "model_default_used",
     "adapter_skipped",
     "adapter_from_prompt",

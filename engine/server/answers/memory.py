@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.errors import ConflictError, StudioError
 from engine.jobs.admission import Admission
+from engine.jobs.picture_size import checked_side
 from engine.jobs.queue import JobQueue
 from engine.library.library import Library
 from engine.library.model_list import STARTER
@@ -54,7 +55,10 @@ class MemoryAnswers:
         return self._view(command.owner)
 
     def forecast(self, command: Forecast) -> ForecastView:
-        """Whether a spec will fit."""
+        """Whether a spec will fit. Raises SpecError for a size that no picture may have."""
+        for name, side in (("width", command.spec.width), ("height", command.spec.height)):
+            if side is not None:
+                checked_side(name, side)
         return self._desk.forecast(command.spec, command.level)
 
     def release(self, command: ReleaseMemory) -> MemoryView:

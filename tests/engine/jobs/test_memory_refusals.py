@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import ConflictError, OutOfMemoryError, SpecError, StudioError
 from engine.library.stamps import stamp_of
-from engine.protocol.memory_commands import PinModel, ReleaseMemory, SetLevel
+from engine.protocol.memory_commands import Forecast, PinModel, ReleaseMemory, SetLevel
 from tests.engine.jobs.conftest import Studio, studio_on
 from tests.engine.jobs.test_levels import SPEC, at_step
 from tests.support.studio_data import TINY, make_settings
@@ -110,6 +110,14 @@ def test_what_is_not_there(studio: Studio) -> None:
     assert refused(studio, ReleaseMemory(key="0123"), ConflictError).code == "not_loaded"
     assert refused(studio, PinModel(model="nothing like it"), SpecError).code == "model_unknown"
     assert refused(studio, PinModel(), SpecError).code == "bad_request"
+
+
+@pytest.mark.parametrize(("size", "code"), [(99999, "size_out_of_range"), (63, "size_not_multiple")])
+def test_of_a_size_that_is_refused_nothing_is_forecast(studio: Studio, size: int, code: str) -> None:
+    for side in ("width", "height"):
+        error = refused(studio, Forecast(spec=SPEC.model_copy(update={side: size})), SpecError)
+        assert error.code == code
+    assert studio.call(Forecast(spec=SPEC.model_copy(update={"width": None, "height": None}))).fits
 
 
 def test_a_file_that_changes_while_it_is_loaded(studio: Studio) -> None:

@@ -302,3 +302,28 @@ def test_fifty_at_once_are_fine(admit: Admit, data: Path, library: Library) -> N
     library.refresh()
     rows = [AdapterRef(name=f"m{number}", unet_weight=0.1) for number in range(50)]
     assert len(admit("a cat", *rows).spec.adapters) == 50
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((512, 512), None),
+        ((768, 768), None),
+        ((512, 768), None),
+        ((320, 320), None),
+        (
+            (1024, 1024),
+            "1024 × 1024 px is far larger than the 512 × 512 px that this model is made for, so the picture may repeat "
+            "itself or become a mere pattern. Choose 512 × 512, and enlarge the picture afterwards.",
+        ),
+        (
+            (256, 128),
+            "256 × 128 px is far smaller than the 512 × 512 px that this model is made for, so the picture may become "
+            "a blur. Choose 728 × 360.",
+        ),
+    ],
+)
+def test_a_size_that_the_model_is_not_made_for_is_told(admit: Admit, size: tuple[int, int], said: str | None) -> None:
+    admitted = admit("a cat", width=size[0], height=size[1])
+    assert told(admitted, "size_advice") == ([said] if said else [])
+    assert (admitted.spec.width, admitted.spec.height) == size, "it is made all the same"
