@@ -19,6 +19,9 @@ from engine.memory.plan import Plan, Work
 from engine.memory.sizes import in_words
 from engine.protocol.specs import GenerationSpec
 
+# Pixels of a picture up to which a CPU makes two in one call in less time than one after another.
+_IN_COMPANY = 256 * 256
+
 
 class Room:
     """Asked on any thread. Where models do not compute on a CPU, everything has room."""
@@ -59,6 +62,11 @@ class Room:
         except StudioError:
             # Whether the model can be used shows when it is opened.
             return True
+
+    def gains(self, spec: GenerationSpec) -> bool:
+        """Whether pictures of several jobs are done sooner together. Large ones are not on a CPU: all would be done
+        when the last one is, and whoever came first would wait for them."""
+        return not self.watched or (spec.width or 0) * (spec.height or 0) <= _IN_COMPANY
 
     def together(self, work: Work, spec: GenerationSpec, others: Sequence[GenerationSpec]) -> Work:
         """The work of `spec` in one call with those of `others` that have its size; only they can share one."""

@@ -170,6 +170,9 @@ class Worker(threading.Thread):
             return False
         if len(self._pictures.of_job(job.id)) >= self._mending.batch(job.id, job.spec.batch_size):
             return False
+        in_company = any(picture.job_id != job.id for picture in self._pictures)
+        if in_company and job.priority != "high" and not self._levels.room.gains(job.spec):
+            return False
         if not self._pictures and (error := self._levels.room.refusal(job.spec)) is not None:
             self._queue.fail(job.id, error)
             return False

@@ -102,6 +102,17 @@ def test_pictures_of_several_jobs_have_to_fit_together(studio: Studio) -> None:
     assert max(rows) == 2, "one picture with guidance"
 
 
+def test_large_pictures_of_several_jobs_are_made_one_after_another(studio: Studio) -> None:
+    large = SPEC.model_copy(update={"width": 320, "height": 320, "steps": 8})
+    with a_machine_with(studio, 64 * GIB), rows_of_calls() as rows:
+        jobs = [studio.submit(large.model_copy(update={"seed": seed})) for seed in range(3)]
+        ended = [studio.ended(job) for job in jobs]
+    assert [job.status for job in ended] == ["done"] * 3
+    assert max(rows) == 2, "one picture with guidance"
+    finished = [job.finished_at for job in ended]
+    assert finished == sorted(finished), "who came first has theirs first"
+
+
 def test_what_fits_is_made_at_once_and_nothing_is_told(studio: Studio) -> None:
     with a_machine_with(studio, 64 * GIB), rows_of_calls() as rows:
         job = studio.make(FOUR)
