@@ -82,8 +82,8 @@ class PageBridge:
         """Wire a short event: `handler(*values, request)` returns one value per output, or a `Reply`.
 
         A `StudioError` changes no output and goes to the page as a message of the kind `errors_as`: "error" is shown as
-        a sentence, "refused" on the stage, with ways out. Any other exception does the same as an `internal` error, and
-        the terminal has its traceback. Values arrive as the page sends them (no Gradio
+        a sentence, "refused" as a card beside each Generate, with ways out. Any other exception does the same as an
+        `internal` error, and the terminal has its traceback. Values arrive as the page sends them (no Gradio
         preprocessing): a list that became longer since the page was loaded is no reason to refuse a choice.
         """
 
