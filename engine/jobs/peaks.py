@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from engine.jobs.levels import Planned
@@ -13,8 +14,9 @@ from engine.memory.monitor import MemoryMonitor
 
 # RAM keeps no peak of its own, so it is looked at; a GPU's driver keeps one.
 LOOK_SECONDS = 0.05
-# A setting that was measured so often is written down again only where it differs by more than that share.
-ENOUGH, NEWS = 3, 0.03
+# So often each setting is measured while an engine runs: the forecast takes the last three. In RAM it costs a little
+# time, since what the allocator keeps of the picture before would hide what this one takes.
+ENOUGH = 3
 
 
 class PeakWatch:
@@ -32,7 +34,8 @@ class PeakWatch:
         self._job_id = ""
         self._most = 0
         self._ram, self._leased, self._others = 0, 0, 0
-        self._written: dict[object, list[int]] = {}
+        self._looks: Counter[object] = Counter()
+        self._wanted = False
         # The first job imports libraries: its memory is not that of a picture.
         self._warmed = False
 
@@ -41,6 +44,9 @@ class PeakWatch:
         if not beside:
             self._close()
             self._planned, self._job_id, self._most = planned, job_id, 0
+            self._wanted = self._wants(planned)
+            if self._wanted and not self._on_gpu:
+                self._meter.release()
             self._leased = self._bench.leased_bytes
             self._others = self._bench.pooled_bytes - self._leased
             self._ram = self._meter.now().ram
@@ -60,18 +66,25 @@ class PeakWatch:
         self._close()
         if monitor is None:
             return
-        warmed, self._warmed = self._warmed, True
-        if planned is None or planned.plan is None or not warmed:
+        self._warmed = True
+        if planned is None or planned.plan is None or not self._wanted:
             return
         peak = monitor.peak
         taken = peak.vram - self._others if self._on_gpu else peak.ram - self._ram + self._leased
+        self._looks[_setting(planned)] += 1
         work = replace(planned.work, pictures=self._most)
-        known = self._written.setdefault((planned.model, planned.config.level, setting_of(work)), [])
-        if len(known) < ENOUGH or abs(taken - known[-1]) > NEWS * known[-1]:
-            known.append(taken)
-            self._desk.record_peak(planned.model, planned.plan.chosen, work, max(0, taken))
+        self._desk.record_peak(planned.model, planned.plan.chosen, work, max(0, taken))
+
+    def _wants(self, planned: Planned | None) -> bool:
+        if planned is None or planned.plan is None or not self._warmed:
+            return False
+        return self._looks[_setting(planned)] < ENOUGH
 
     def _close(self) -> None:
         if self._monitor is not None:
             self._monitor.__exit__(None, None, None)
         self._monitor, self._planned = None, None
+
+
+def _setting(planned: Planned) -> object:
+    return planned.model, planned.config.level, setting_of(planned.work)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from engine.errors import ModelFileError
-from engine.families.families import CLIP_TOKENIZER, config_file, read_config
+from engine.families.families import config_file, read_config
 from engine.library.entries import ModelEntry, VaeEntry
 from engine.library.stamps import stamp_if_there
 from engine.loading.components import build, fill
 from engine.loading.layouts import candidates, read_state
-from engine.loading.torchvision_guard import guard_torchvision
+from engine.loading.tokenizers import load_tokenizer
 from engine.loading.weights import open_weights
 
 PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
@@ -113,25 +113,6 @@ def load_vae(
         source = path
     module = build("vae", config, title)
     return _load(module, source, "vae", config, path.is_file(), dtype, title).to(device)
-
-
-def load_tokenizer(entry: ModelEntry, part: str) -> Any:
-    """The tokenizer of `part`: the model's own word lists where it has them, else the shipped ones."""
-    guard_torchvision()
-    from transformers import CLIPTokenizer
-
-    folder = entry.path / part if entry.path.is_dir() else (entry.config_dir or entry.family.config_dir) / part
-    try:
-        if (folder / "vocab.json").is_file() or (folder / "tokenizer.json").is_file():
-            return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        settings = entry.config.get(part) or entry.family.config(part)
-        settings = {name: value for name, value in settings.items() if name != "tokenizer_class"}
-        words = {"vocab": str(CLIP_TOKENIZER / "vocab.json"), "merges": str(CLIP_TOKENIZER / "merges.txt")}
-        return CLIPTokenizer(**words, **settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(
-            "model_parts_missing", f"The tokenizer of {entry.view.title} cannot be read: {error}.", "Fetch it again."
-        ) from error
 
 
 def part_config(entry: ModelEntry, part: str) -> dict[str, Any]:

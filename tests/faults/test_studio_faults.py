@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs PO
 
 @pytest.mark.parametrize("blow", ["SIGKILL", "SIGSTOP"])
 def test_an_engine_that_dies_or_hangs_is_replaced_and_the_work_goes_on(tmp_path: Path, blow: str) -> None:
-    config = make_data(tmp_path, snapshot=0.05, heartbeat=2.0)
+    config = make_data(tmp_path, snapshot=0.05, heartbeat=5.0)
     with studio(tmp_path, config) as house:
         first = house.wait_for(web="ok", engine="ready")["engine_pid"]
         running, queued = house.submit(**LONG), house.submit(**SHORT)
