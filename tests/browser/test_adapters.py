@@ -417,8 +417,7 @@ def test_a_stack_of_three_from_the_starter_kit(desk: Visit) -> None:
     kit = sorted(file.stem for file in (ROOT / "models" / "starter" / "loras").glob("*.safetensors"))[:3]
     page = desk.page
     desk.tab("Text to image")
-    page.locator("#easel-model input").fill("Easel Starter")
-    page.locator("#easel-model input").press("Enter")
+    desk.choose_model("Easel Starter")
     desk.wait_for_values(model="Easel Starter", guidance="3")
     desk.fill(prompt="a castle", seed="5", steps="8")
     desk.tab("Adapters")

@@ -98,7 +98,9 @@ def test_a_hint_and_a_drawing_guide_a_picture_that_remembers_them(desk: Visit) -
     assert (first["preprocessor"], first["start"], first["end"], first["weight"]) == ("canny", 0, 0.5, 0.75)
     assert (second["preprocessor"], second["ramp"]) == ("none", "linear_out"), "a drawing is a hint already"
     assert whiteness(desk, second["image"]) > 0.01
+    known = len(desk.studio.jobs())
     page.locator("#easel-controls-glance").get_by_role("button", name="Generate").click()
+    desk.until(lambda: len(desk.studio.jobs()) > known)
     desk.until(lambda: desk.studio.jobs()[0]["status"] in ("done", "failed"))
     job = desk.studio.jobs()[0]
     assert job["status"] == "done", job["error"]

@@ -34,8 +34,7 @@ CARRY = """([selector, kind, data]) => {
 def desk(studio: Studio, visit: Visit) -> Visit:
     """The ControlNet tab with the starter chosen, without units."""
     page = visit.page
-    page.locator("#easel-model input").fill("Easel Starter")
-    page.locator("#easel-model input").press("Enter")
+    visit.choose_model("Easel Starter")
     visit.fill(prompt="a red apple, flat", seed="7")
     visit.tab("ControlNet")
     visit.until(lambda: page.evaluate(FITTING) == ["easel-canny", "easel-scribble"])

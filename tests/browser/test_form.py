@@ -202,12 +202,7 @@ def test_library_news_take_no_choice_back(visit: Visit) -> None:
     page.evaluate("window.news = setInterval(() => window.easel.live.tell('library', {}), 200)")
     try:
         for name in ("Easel Starter", "Tiny") * 3:
-            picker = page.locator("#easel-model input")
-            picker.fill("")
-            picker.press_sequentially(name, delay=30)
-            picker.press("Enter")
-            picker.blur()
-            visit.wait_for_values(model=name)
+            visit.choose_model(name)
     finally:
         page.evaluate("clearInterval(window.news)")
     visit.kept(model="tiny")

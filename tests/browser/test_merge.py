@@ -16,8 +16,7 @@ KIT = {"Ink": "easel-ink", "Blob": "easel-blob"}
 @pytest.fixture
 def desk(visit: Visit) -> Visit:
     """The Merge tab, with the starter model in the form."""
-    visit.page.locator("#easel-model input").fill("Easel Starter")
-    visit.page.locator("#easel-model input").press("Enter")
+    visit.choose_model("Easel Starter")
     visit.wait_for_values(model="Easel Starter")
     visit.fill(prompt="", seed="7", steps="4")
     visit.tab("Merge")

@@ -136,8 +136,7 @@ def test_an_adapter_is_resized_and_converted(desk: Visit) -> None:
 def test_adapters_are_compared_in_one_grid(desk: Visit) -> None:
     page = desk.page
     desk.tab("Text to image")
-    page.locator("#easel-model input").fill("Easel Starter")
-    page.locator("#easel-model input").press("Enter")
+    desk.choose_model("Easel Starter")
     desk.wait_for_values(model="Easel Starter")
     desk.fill(prompt="a castle", seed="twelve", steps="4")
     desk.tab("Merge")

@@ -99,7 +99,10 @@ class GenerationForm:
         if view is None:
             return Reply()
         update = forms.form_from_defaults(view.defaults, str(form.get("negative_prompt") or ""))
-        return self._widgets.fill({**update, "model": view.id}, models, samplers, {})
+        reply = self._widgets.fill({**update, "model": view.id}, models, samplers, {})
+        # The picker itself is not written: by now somebody may be typing the next name into it.
+        picker = forms.FIELDS.index("model")
+        return Reply((*reply.values[:picker], gr.skip(), *reply.values[picker + 1 :]), reply.messages)
 
     async def choose_sampler(self, *rest: Any) -> Reply:
         """A sampler was chosen: offer only the schedules that exist for it."""
