@@ -95,8 +95,10 @@ class StudioProcess:
             self._go_on(end, f"{health} never became {wanted}")
 
     def submit(self, **spec: Any) -> str:
-        """Queue a job; its id."""
-        answer = self.http.post("/api/v1/jobs", json=spec)
+        """Queue a job; its id. An engine that is being replaced says so, and is asked again, as its answer advises."""
+        end = time.monotonic() + PATIENCE
+        while (answer := self.http.post("/api/v1/jobs", json=spec)).status_code == 503 and time.monotonic() < end:
+            time.sleep(0.2)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
