@@ -154,29 +154,36 @@ class Worker(threading.Thread):
                     self._peaks.spoil()
                     self._errands.begin(claim)
                 continue
-            same_model = self._bench.holds(claim.job.spec)
-            if self._pictures and not same_model:
+            if not self._may_begin(claim):
+                continue
+            if self._pictures and not self._goes_beside(claim):
                 # Its turn has come: let the others run out rather than add to them for ever.
                 if time.time() - claim.job.created_at > SWITCH_PATIENCE:
                     return
                 continue
-            if self._may_join(claim) and self._queue.claim(claim):
+            if self._queue.claim(claim):
                 self._start(claim)
 
-    def _may_join(self, claim: Claim) -> bool:
-        """Whether a picture of the open model may begin beside those in progress."""
+    def _may_begin(self, claim: Claim) -> bool:
+        """Whether a picture may begin now, for its own job's sake; what cannot fit into memory ends here."""
         job = claim.job
-        if self._pictures and (self._mending.failed_before(job.id) or (self._door_closed and self._bench.staged)):
-            return False
         if len(self._pictures.of_job(job.id)) >= self._mending.batch(job.id, job.spec.batch_size):
-            return False
-        in_company = any(picture.job_id != job.id for picture in self._pictures)
-        if in_company and job.priority != "high" and not self._levels.room.gains(job.spec):
             return False
         if not self._pictures and (error := self._levels.room.refusal(job.spec)) is not None:
             self._queue.fail(job.id, error)
             return False
-        return self._levels.room.joins(job.spec, [picture.claim.job.spec for picture in self._pictures])
+        return True
+
+    def _goes_beside(self, claim: Claim) -> bool:
+        """Whether a picture can begin while those in progress go on."""
+        job, room = claim.job, self._levels.room
+        alone = self._mending.failed_before(job.id) or (self._door_closed and self._bench.staged)
+        if alone or not self._bench.holds(job.spec):
+            return False
+        in_company = any(picture.job_id != job.id for picture in self._pictures)
+        if in_company and job.priority != "high" and not room.gains(job.spec):
+            return False
+        return room.joins(job.spec, [picture.claim.job.spec for picture in self._pictures])
 
     def _start(self, claim: Claim) -> None:
         """Encode a picture's prompts, or take up its snapshot, and put it among those in progress."""

@@ -78,7 +78,12 @@ def running_studio(folder: Path) -> Iterator[RunningStudio]:
         entrance.app = create_app(context)
         server = uvicorn.Server(
             uvicorn.Config(
-                Gate(entrance), lifespan="off", log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2
+                Gate(entrance),
+                lifespan="off",
+                log_level="warning",
+                proxy_headers=False,
+                timeout_graceful_shutdown=2,
+                timeout_keep_alive=75,
             )
         )
         box.update(context=context, server=server)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,19 @@ def test_the_warming_page_comes_first_and_then_the_tabs(started: tuple[StudioPro
     assert httpx.get(f"{running.url}/healthz", trust_env=False).json()["page"] == "ready"
     assert httpx.get(f"{running.url}/nothing", trust_env=False).json()["error"]["code"] == "route_unknown"
     assert httpx.delete(f"{running.url}/api/v1/models", trust_env=False).json()["error"]["code"] == "route_unknown"
+
+
+def test_a_connection_that_was_idle_for_a_while_still_serves(started: tuple[StudioProcess, str, Path]) -> None:
+    """Clients drop theirs after 5 s; a server that does so too cuts requests that are on their way."""
+    connection = http.client.HTTPConnection("127.0.0.1", started[0].port, timeout=30)
+    # Without this `http.client` would connect anew and hide it.
+    connection.auto_open = 0
+    connection.connect()
+    for pause in (0, 7):
+        time.sleep(pause)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+    connection.close()
 
 
 def test_gradio_stands_behind_the_gate_too(started: tuple[StudioProcess, str, Path]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from engine.errors import OutOfMemoryError
-from engine.protocol.commands import CheckSpec, ListJobs
+from engine.jobs import worker
+from engine.protocol.commands import CheckSpec, GetJob, ListJobs
 from engine.protocol.jobs import JobView
 from engine.protocol.specs import GenerationSpec
 from tests.engine.jobs.conftest import Studio
@@ -111,6 +112,18 @@ def test_large_pictures_of_several_jobs_are_made_one_after_another(studio: Studi
     assert max(rows) == 2, "one picture with guidance"
     finished = [job.finished_at for job in ended]
     assert finished == sorted(finished), "who came first has theirs first"
+
+
+def test_who_waits_for_a_machine_of_its_own_gets_its_turn(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "SWITCH_PATIENCE", 0.0)
+    small = SPEC.model_copy(update={"width": 64, "height": 64, "steps": 60})
+    with a_machine_with(studio, 64 * GIB):
+        first = studio.submit(small)
+        studio.wait(lambda: studio.call(GetJob(job_id=first.id)).status == "running")
+        large = studio.submit(SPEC.model_copy(update={"width": 320, "height": 320}))
+        last = studio.submit(small)
+        begun = [studio.ended(job).started_at for job in (first, large, last)]
+    assert begun == sorted(begun), "those that could join do not pass it for ever"
 
 
 def test_what_fits_is_made_at_once_and_nothing_is_told(studio: Studio) -> None:
