@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import memory_cuda
-from benchmarks.own_engine import paint, settings_of, with_engine
+from benchmarks.own_engine import paint, settings_of, spec_of, with_engine
 from benchmarks.report import Report, Row
 from engine.memory.front import dominated
 
@@ -138,11 +138,11 @@ def _pictures(folder: str, level: str, dtype: str) -> dict[str, Any]:
     from engine.memory.meter import private_bytes
 
     async def painted(client: Any) -> dict[str, Any]:
-        await paint(client, prompt="a quiet harbour", side=SIDE, steps=FEW)
+        await paint(client, spec_of(prompt="a quiet harbour", side=SIDE, steps=FEW))
         seconds: list[float] = []
         for steps, prompt in ((FEW, "a mountain in spring"), (MORE, "a mountain in autumn")):
             began = time.perf_counter()
-            await paint(client, prompt=prompt, side=SIDE, steps=steps)
+            await paint(client, spec_of(prompt=prompt, side=SIDE, steps=steps))
             seconds.append(time.perf_counter() - began)
         # Idle workers look about once a second whether something can be given back.
         await asyncio.sleep(2.5)
@@ -169,7 +169,7 @@ def _repeat() -> dict[str, Any]:
         counts: list[int] = []
         for seed in (1, 2):
             before = len(calls)
-            await paint(client, prompt="a quiet harbour", seed=seed, side=64, steps=FEW)
+            await paint(client, spec_of(prompt="a quiet harbour", seed=seed, side=64, steps=FEW))
             counts.append(len(calls) - before)
         return {"first": counts[0], "second": counts[1]}
 

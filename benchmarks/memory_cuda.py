@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.own_engine import paint, settings_of, with_engine
+from benchmarks.own_engine import paint, settings_of, spec_of, with_engine
 from benchmarks.report import Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,9 +104,9 @@ def easel(level: str, task: Task) -> Found:
     settings = settings_of(Path(task.data), level, task.dtype, model=task.model, device=task.device)
 
     async def painted(client: Any) -> float:
-        await paint(client, prompt="a quiet harbour", side=task.side, steps=task.steps)
+        await paint(client, spec_of(prompt="a quiet harbour", side=task.side, steps=task.steps))
         began = time.perf_counter()
-        await paint(client, prompt="a mountain in spring", side=task.side, steps=task.steps)
+        await paint(client, spec_of(prompt="a mountain in spring", side=task.side, steps=task.steps))
         return time.perf_counter() - began
 
     seconds = with_engine(settings, painted)

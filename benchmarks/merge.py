@@ -11,16 +11,19 @@ already, is shown beside them.
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.highest import Highest
 from benchmarks.report import Report, Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +31,7 @@ RANK = 32
 PAIRS = 5
 WEIGHTS = (0.5, 0.3, 0.2)
 GIBIBYTE = 1024**3
+MEBIBYTE = 1024**2
 # The layers of benchmarks/adapter_files.py, as peft names them.
 CHANGED = re.compile(r".*(attn\d\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2)|proj_(in|out))$")
 
@@ -63,6 +67,19 @@ def _rows(ours: Found, theirs: Found, large: Found) -> Iterator[Row]:
     for method, found in large.items():
         yield Row(f"SDXL, {method}", found["seconds"], "s")
         yield Row(f"SDXL, {method}: peak memory", found["peak"] / GIBIBYTE, "GiB", limit=4.0)
+    for name, each in (
+        *((f"SD 1.5, {method}", ours[method]) for method in ours),
+        *((f"SDXL, {m}", large[m]) for m in large),
+    ):
+        beyond = max(0.0, each["working"] - each["output"])
+        yield Row(f"{name}: memory taken while merging", each["working"] / MEBIBYTE, "MiB")
+        yield Row(f"{name}: of the file that is made", each["output"] / MEBIBYTE, "MiB")
+        yield Row(
+            f"{name}: what is taken beyond the file ÷ the largest module's needs",
+            beyond / each["module"],
+            "×",
+            limit=1.5,
+        )
 
 
 def _child(*arguments: str) -> dict[str, float]:
@@ -97,6 +114,7 @@ def _write(files: list[Path], family: str) -> dict[str, float]:
 
 def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
     from engine.families.families import family as family_of
+    from engine.memory.meter import private_bytes
     from engine.merge.bases import targets_of_family
     from engine.merge.files import RecipeFiles
     from engine.merge.run import run as run_recipe
@@ -110,11 +128,33 @@ def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
     began = time.perf_counter()
     report = None
     known = RecipeFiles({file.stem: file for file in files})
-    for progress in run_recipe(recipe, known, files[0].with_name(f"{family}-{method}.safetensors")):
-        report = progress.report
+    out, held = files[0].with_name(f"{family}-{method}.safetensors"), private_bytes()
+    with Highest() as highest:
+        for progress in run_recipe(recipe, known, out):
+            report = progress.report
     assert report is not None
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak": _peak(), "parity": report.parity or 0.0}
+    return {
+        "seconds": seconds,
+        "peak": _peak(),
+        "parity": report.parity or 0.0,
+        "working": highest.peak - held,
+        "module": _largest_module([*files, out]),
+        "output": out.stat().st_size,
+    }
+
+
+def _largest_module(files: list[Path]) -> int:
+    """What the module with the largest matrices needs, in bytes: those of every input and of the result in float32."""
+    from safetensors import safe_open
+
+    needs: Counter[str] = Counter()
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                module = name.removeprefix("unet.").removeprefix("lora_unet_").replace(".lora_", ".").replace("_", ".")
+                needs[module.rsplit(".", 2)[0]] += 4 * math.prod(opened.get_slice(name).get_shape())
+    return max(needs.values())
 
 
 def _peft(files: list[Path], method: str) -> dict[str, float]:

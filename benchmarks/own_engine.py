@@ -37,15 +37,28 @@ def with_engine(settings: Any, act: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(whole())
 
 
-async def paint(client: Any, *, prompt: str, seed: int = 1, side: int, steps: int) -> None:
-    """One picture, waited for. Raises RuntimeError where it failed."""
-    from engine.protocol.commands import GetJob, SubmitJob
-    from engine.protocol.jobs import FINISHED
+def spec_of(*, prompt: str, seed: int = 1, side: int, steps: int, batch: int = 1) -> Any:
+    """Square pictures, `batch` at once, as the benchmarks of memory ask for them."""
     from engine.protocol.specs import GenerationSpec
 
-    spec = GenerationSpec(
-        prompt=prompt, width=side, height=side, steps=steps, seed=seed, guidance=7.0, sampler="dpmpp_2m"
+    return GenerationSpec(
+        prompt=prompt,
+        width=side,
+        height=side,
+        steps=steps,
+        seed=seed,
+        guidance=7.0,
+        sampler="dpmpp_2m",
+        count=batch,
+        batch_size=batch,
     )
+
+
+async def paint(client: Any, spec: Any) -> None:
+    """One job, waited for. Raises RuntimeError where it failed."""
+    from engine.protocol.commands import GetJob, SubmitJob
+    from engine.protocol.jobs import FINISHED
+
     job = await client.call(SubmitJob(spec=spec))
     while job.status not in FINISHED:
         await asyncio.sleep(ASK_SECONDS)

@@ -105,6 +105,19 @@ def added_method(extension: str, method: Any, so_far: Sequence[AddedMethod]) -> 
     return AddedMethod(extension, view.model_copy(update={"exact": False}), method)
 
 
+def require_one_each(methods: Sequence[AddedMethod]) -> None:
+    """Two extensions must not take the same id: recipes name methods by it.
+
+    Raises:
+        SpecError: `extension_unusable`.
+    """
+    by_id: dict[str, AddedMethod] = {}
+    for method in methods:
+        other = by_id.setdefault(method.view.id, method)
+        if other is not method:
+            raise _unusable(f"the extension {other.extension} has a method “{method.view.id}” already")
+
+
 def _fits(made: Delta) -> bool:
     if made.thin is not None:
         up, down = made.thin

@@ -71,5 +71,5 @@ def resumed_notice(evaluations: int, total: int) -> Notice:
     """Tell that a picture went on from its snapshot."""
     return Notice(
         code="resumed",
-        message=f"The engine was restarted; the picture went on from {evaluations} of {total} evaluations.",
+        message=f"The picture was interrupted; it went on from {evaluations} of {total} evaluations.",
     )

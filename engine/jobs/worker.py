@@ -232,7 +232,8 @@ class Worker(threading.Thread):
                 if context is not None:
                     done = context.evaluations_done
                     self._board.resumed(job.id, done)
-                    self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
+                    if done:
+                        self._queue.notice(job.id, resumed_notice(done, context.evaluations_total))
                     return RunningPicture(claim, context, lent, controls, counted=done)
             context = begin(bundle, job.spec, index, **given)
         except BaseException:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.control.preprocessors.table import set_added_preprocessors
 from engine.errors import ConfigError
 from engine.extension_folder import Manifest, extension_folders, guard, read_manifest, register_function
+from engine.extension_methods import require_one_each
 from engine.host import HOST_API, EngineHost
 from engine.library.added_kinds import set_added_kinds
 from engine.protocol.extensions import EngineHalf, EngineHalves
@@ -58,27 +59,20 @@ class ExtensionHalves:
         """Import them, on this thread. What they add takes effect here or where the engine is put together."""
         hosts: list[EngineHost] = []
         told: list[EngineHalf] = []
-        set_added_kinds(())
-        set_added_samplers(())
-        set_added_preprocessors(())
+        _offer(())
         for folder, manifest in self._manifests():
             host = EngineHost(manifest.id, partial(self._values, manifest.id))
             reason, detail = guard(partial(_register, folder, manifest, host))
-            # A name that is taken is found here, before anything of this half counts.
-            rows = tuple(row for each in (*hosts, host) for row in each.samplers)
             if not reason:
-                reason, detail = guard(partial(set_added_samplers, rows))
-            added = tuple(row for each in (*hosts, host) for row in each.preprocessors)
-            if not reason:
-                reason, detail = guard(partial(set_added_preprocessors, added))
+                # A name that is taken is found here, before anything of this half counts.
+                reason, detail = guard(partial(_offer, (*hosts, host)))
             if reason:
+                _offer(hosts)
                 log.warning("the engine half of %s does not work: %s (%s)", manifest.id, reason, detail)
                 told.append(EngineHalf(id=manifest.id, state="broken", reason=reason, detail=detail))
                 continue
             hosts.append(host)
             told.append(EngineHalf(id=manifest.id, adds=host.adds))
-            # Known to the next half too, which may not take the same names.
-            set_added_kinds(tuple(kind for each in hosts for kind in each.adapter_kinds))
         self.hosts = tuple(hosts)
         self._told = EngineHalves(halves=tuple(told))
 
@@ -105,3 +99,15 @@ class ExtensionHalves:
 
 def _register(folder: Path, manifest: Manifest, host: EngineHost) -> None:
     register_function(folder, manifest.id, manifest.engine, "engine")(host)
+
+
+def _offer(hosts: Sequence[EngineHost]) -> None:
+    """What these halves have collected, and nothing else of extensions, stands in the tables from now on.
+
+    Raises:
+        SpecError: `extension_unusable`, two take the same name.
+    """
+    require_one_each([method for host in hosts for method in host.merge_methods])
+    set_added_samplers(tuple(row for host in hosts for row in host.samplers))
+    set_added_preprocessors(tuple(row for host in hosts for row in host.preprocessors))
+    set_added_kinds(tuple(kind for host in hosts for kind in host.adapter_kinds))

@@ -55,6 +55,21 @@ def methods(root: Path, code: str) -> tuple[AddedMethod, ...]:
     return tuple(method for host in halves.hosts for method in host.merge_methods)
 
 
+def test_an_id_that_another_extension_has_is_refused_with_all_of_that_half(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        folder = tmp_path / "extensions" / name
+        folder.mkdir(parents=True)
+        (folder / "extension.toml").write_text(MANIFEST.format(id=name), encoding="utf-8")
+        (folder / "engine_side.py").write_text(QUIETER, encoding="utf-8")
+    halves = ExtensionHalves(tmp_path / "extensions")
+    halves.load()
+    assert [(half.id, half.state) for half in halves.tell().halves] == [("first", "on"), ("second", "broken")]
+    assert "the extension first has a method “quieter” already" in halves.tell().halves[1].reason
+    method = halves.merge_methods()["quieter"]
+    assert isinstance(method, AddedMethod)
+    assert method.extension == "first"
+
+
 @pytest.fixture
 def files(targets, base, tmp_path) -> RecipeFiles:
     folder = tmp_path / "in"
