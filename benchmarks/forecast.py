@@ -2,7 +2,7 @@
 
 Each model is an engine in a process of its own on a CPU, under *none*. What a picture takes is the process' private
 memory at its highest, looked at every 5 ms, beyond what the engine holds without a model: neither the pool's accounts
-nor what the engine itself has measured count here.
+nor what the engine itself has measured count here. Each picture that is followed begins when the engine is quiet.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from benchmarks.report import Report, Row
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 3
 STEPS = 2
+# An engine without work gives memory back about once a second.
+QUIET_SECONDS = 3.0
 # What the allocator keeps or not, from run to run: much beside the starter's 0.2 GiB, nothing beside a model of 4.
 HEAP = 24 * 1024**2
 
@@ -96,9 +98,10 @@ def _main(folder: str, model: str) -> None:
     course = next(each for each in COURSES if each.model == model)
 
     async def peak_of(client: Any, spec: Any, own: int) -> int:
+        # A quiet engine gives back what the allocator kept of the picture before.
+        await asyncio.sleep(QUIET_SECONDS)
         with Highest() as highest:
             await paint(client, spec)
-        await asyncio.sleep(0.5)
         return highest.peak - own
 
     async def followed(client: Any) -> dict[str, list[int]]:

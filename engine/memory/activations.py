@@ -17,6 +17,10 @@ _TRANSFORMER = 21.0
 # A residual block: its input as residual, normed, and after the activation.
 _RESNET = 3.0
 _TOKENS = 77
+# Enlarging: the side of a tile in px with what is seen around it, the numbers that the widest layer of the compact
+# Real-ESRGAN networks holds for each of its pixels (64 channels, before and after, and in the kernel's own layout), and
+# by how much such a network enlarges.
+_ENLARGE_TILE, _ENLARGE_UNITS, _ENLARGE_SCALE = 292, 256.0, 4
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "int8": 1, "int4": 0.5}
 
 
@@ -91,6 +95,16 @@ def text_units(config: Mapping[str, Any]) -> float:
     layers = int(config.get("num_hidden_layers", 12))
     # Every layer's output is kept for clip skip.
     return _TOKENS * (width * (layers + 6) + 3.0 * inner)
+
+
+def enlarge_bytes(width: int, height: int, factor: int) -> float:
+    """Bytes that making a picture of that size (px) `factor` times as large holds, tile by tile, in float32."""
+    wide = 4.0
+    tile = min(width, _ENLARGE_TILE) * min(height, _ENLARGE_TILE)
+    pixels = 3.0 * width * height
+    # The network makes four times the sides of it, which is brought down; then the numbers, once more and as bytes.
+    whole, asked = pixels * _ENLARGE_SCALE**2, pixels * factor**2
+    return wide * (_ENLARGE_UNITS * tile + whole + 2 * asked)
 
 
 def dtype_bytes(dtype: str) -> float:

@@ -92,6 +92,7 @@ class Adviser:
             narrow=beside(FROM_FILE),
             rounded=beside(FP8),
             controls=len(controls),
+            upscale=spec.upscale if spec.upscale is not None else defaults.upscale or 1,
         )
 
     def _adapter_bytes(self, name: str, *, short: bool) -> int:

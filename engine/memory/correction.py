@@ -40,6 +40,7 @@ class MeasuredPeak:
     adapter_bytes: int = 0
     control_bytes: int = 0
     controls: int = 0
+    upscale: int = 1
 
     @property
     def bare(self) -> int:
@@ -53,7 +54,7 @@ class MeasuredPeak:
 
 def setting_of(of: MeasuredPeak | Work) -> tuple[int | bool, ...]:
     """What tells one setting from another: of an adapter's and a ControlNet's files only their size."""
-    return (of.width, of.height, of.pictures, of.guided, of.adapter_bytes, of.control_bytes, of.controls)
+    return (of.width, of.height, of.pictures, of.guided, of.adapter_bytes, of.control_bytes, of.controls, of.upscale)
 
 
 History = Callable[[LevelForecast, Work], Iterable[MeasuredPeak]]
@@ -77,11 +78,13 @@ def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]
     same = [each.peak for each in peaks if each.same(work)][:_LATEST]
     if same:
         return replace(forecast, peak=int(median(same) * _HEADROOM), measured=True)
-    line = _line(peaks)
+    # What enlarging holds grows in another way than what painting holds.
+    alike = [each for each in peaks if each.upscale == work.upscale]
+    line = _line(alike)
     if line is None:
         return forecast
     base, slope = line
-    near = min(forecast.largest.activations, _REACH * max(each.activations for each in peaks))
+    near = min(forecast.largest.activations, _REACH * max(each.activations for each in alike))
     far = forecast.largest.activations - near
     predicted = base + slope * near + max(slope, 1.0) * far + work.adapter_bytes + work.control_bytes
     return replace(forecast, peak=int(predicted * _HEADROOM), measured=True)

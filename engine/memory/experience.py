@@ -66,6 +66,7 @@ class Experience:
                 "adapter_bytes": work.adapter_bytes,
                 "control_bytes": work.control_bytes,
                 "controls": work.controls,
+                "upscale": work.upscale,
             },
         )
 

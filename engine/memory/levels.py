@@ -50,12 +50,12 @@ TIME_FACTORS: dict[OptimizationLevel, float] = {
     OptimizationLevel.AGGRESSIVE: 1.28,
     OptimizationLevel.ULTRA: 1.46,
 }
-# The same for a machine without a GPU: SD 1.5 at 512² in 20 steps.
+# The same for a machine without a GPU, as `bench memory` found them: SD 1.5 at 256² in 20 steps on 2 cores.
 CPU_TIME_FACTORS: dict[OptimizationLevel, float] = {
     OptimizationLevel.NONE: 1.0,
-    OptimizationLevel.BALANCED: 1.10,
-    OptimizationLevel.AGGRESSIVE: 1.20,
-    OptimizationLevel.ULTRA: 1.25,
+    OptimizationLevel.BALANCED: 1.31,
+    OptimizationLevel.AGGRESSIVE: 1.34,
+    OptimizationLevel.ULTRA: 2.13,
 }
 MEANINGS: dict[OptimizationLevel, str] = {
     OptimizationLevel.NONE: "Everything stays where it computes. Fastest.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from engine.memory.activations import dtype_bytes
+from engine.memory.activations import dtype_bytes, enlarge_bytes
 from engine.memory.front import dominated
 from engine.memory.levels import (
     FROM_FILE,
@@ -28,6 +28,9 @@ from engine.memory.sizes import GIB, MIB, in_words
 MARGIN_SHARE, MARGIN_LEAST = 0.10, int(0.6 * GIB)
 # Kernels' own scratch memory: what torch's allocator was seen to add on top of live tensors.
 _WORKSPACE_SHARE, _WORKSPACE_LEAST = 0.08, 48 * MIB
+# On a CPU oneDNN works on copies of the numbers and of a layer's weights in layouts of its own, and keeps its compiled
+# kernels: so much of the activations, so many times the largest layer (SD 1.5 at 256 to 512 px, `bench forecast`).
+_CPU_WORKSPACE_SHARE, _CPU_LAYERS, _CPU_WORKSPACE_LEAST = 0.55, 4, 64 * MIB
 _SIZE_STEP = 64
 _LARGEST_SIDE = 4096
 _MOST_PICTURES = 64
@@ -54,6 +57,7 @@ class Work:
         guided: whether the negative prompt costs a second row.
         adapter_bytes: of adapters that are held beside the weights. control_bytes: of ControlNets' weights, which
             compute as `controls` copies of the UNet's left half.
+        upscale: how many times as large the finished picture is made; 1: not at all.
         narrow, rounded: the same where weights rest as their files have them, and where they rest in 8 bits; None: no
             other than usual.
         other_bytes: what else stays loaded (pinned models).
@@ -66,6 +70,7 @@ class Work:
     adapter_bytes: int = 0
     control_bytes: int = 0
     controls: int = 0
+    upscale: int = 1
     other_bytes: int = 0
     narrow: Beside | None = None
     rounded: Beside | None = None
@@ -83,7 +88,7 @@ class Work:
 
 @dataclass(frozen=True)
 class StageForecast:
-    """The bytes of one stage: "encode", "denoise" or "decode"."""
+    """The bytes of one stage: "encode", "denoise", "decode" or "enlarge"."""
 
     stage: str
     weights: int
@@ -197,11 +202,8 @@ class Planner:
     def forecast(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> LevelForecast:
         """The bytes that `work` takes under `config`."""
         work = work.under(config)
-        stages = (
-            self._stage("encode", model, work, config),
-            self._stage("denoise", model, work, config),
-            self._stage("decode", model, work, config),
-        )
+        names = ("encode", "denoise", "decode", *(("enlarge",) if work.upscale > 1 else ()))
+        stages = tuple(self._stage(name, model, work, config) for name in names)
         result = LevelForecast(
             config.level,
             config,
@@ -254,12 +256,24 @@ class Planner:
     # --- one stage -------------------------------------------------------------------------------------------------
 
     def _stage(self, stage: str, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> StageForecast:
-        activations = {"encode": self._encode, "denoise": self._denoise, "decode": self._decode}[stage]
+        activations = {
+            "encode": self._encode,
+            "denoise": self._denoise,
+            "decode": self._decode,
+            "enlarge": self._enlarge,
+        }[stage]
         held = int(activations(model, work, config))
         weights = self._weights(stage, model, work, config) + work.other_bytes
-        on_gpu = self._resources.device == "cuda"
-        workspace = int(max(held * _WORKSPACE_SHARE, _WORKSPACE_LEAST)) if on_gpu else 0
-        return StageForecast(stage, weights, held, workspace)
+        return StageForecast(stage, weights, held, self._workspace(held, model))
+
+    def _workspace(self, held: int, model: ModelSizes) -> int:
+        """Bytes of the kernels' own."""
+        if self._resources.device == "cuda":
+            return int(max(held * _WORKSPACE_SHARE, _WORKSPACE_LEAST))
+        if self._resources.device == "cpu":
+            layers = _CPU_LAYERS * model.largest_layer * model.nbytes("unet", self._dtype)
+            return int(held * _CPU_WORKSPACE_SHARE + max(layers, _CPU_WORKSPACE_LEAST))
+        return 0
 
     def _weights(self, stage: str, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> int:
         def size(part: str) -> int:
@@ -276,7 +290,7 @@ class Planner:
         if stage == "encode":
             # Moved to the GPU one after another; staged loading in RAM holds all of a stage.
             return sum(text) if config.staged_loading else max(text, default=0)
-        if stage == "decode":
+        if stage in ("decode", "enlarge"):
             return size("vae")
         if config.enable_group_offload and self._resources.has_gpu:
             resident = min(int(config.resident_gb * GIB), size("unet"))
@@ -324,6 +338,9 @@ class Planner:
             # Decoded tiles are kept until they are joined, which takes the picture twice more.
             return model.vae_units * tile * together * wide + 3 * canvas
         return model.vae_units * pixels * together * wide + canvas
+
+    def _enlarge(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> float:
+        return enlarge_bytes(work.width, work.height, work.upscale)
 
     def _storage(self, part: str, config: MemoryOptimizationConfig, model: ModelSizes) -> str:
         """The format in which a part's weights rest."""

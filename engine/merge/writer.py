@@ -188,7 +188,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether all values are numbers."""
-    if not tensor.is_floating_point() or not tensor.numel():
+    if not tensor.dtype.is_floating_point or not tensor.numel():
         return True
     mask = _EXPONENTS.get(tensor.dtype)
     if mask is None:

@@ -16,7 +16,7 @@ const BANDS = {
   free: ["Still free", "What stays free beside it"],
   margin: ["Margin", "Never used, so that small surprises do no harm"],
 };
-const STAGES = { encode: "Read the prompt", denoise: "Paint", decode: "Turn into pixels" };
+const STAGES = { encode: "Read the prompt", denoise: "Paint", decode: "Turn into pixels", enlarge: "Enlarge" };
 
 export class FormForecast {
   constructor() {

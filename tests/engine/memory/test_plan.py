@@ -150,6 +150,19 @@ def test_controlnets_count_while_leaves_travel() -> None:
     assert guided - alone == GIB
 
 
+def test_enlarging_is_a_stage_of_its_own() -> None:
+    planner, config = Planner(no_card(), dtype="float32"), MemoryOptimizationConfig.from_level(AGGRESSIVE)
+    plain, twice, large = (
+        planner.forecast(SD1, work, config)
+        for work in (Work(256, 256), Work(256, 256, upscale=2), Work(4096, 4096, upscale=4))
+    )
+    assert [stage.stage for stage in plain.stages] == ["encode", "denoise", "decode"]
+    assert twice.stages[-1].stage == "enlarge"
+    assert twice.peak == plain.peak, "small pictures are enlarged in less than they are painted in"
+    # The network's answer in float32 alone.
+    assert large.stages[-1].activations > 3 * (4 * 4096) ** 2 * 4
+
+
 # --- correction ----------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +222,13 @@ def test_nothing_measured_changes_nothing() -> None:
     forecast = bare(work)[0]
     assert corrected(forecast, work, []) == forecast  # type: ignore[arg-type]
     assert corrected(forecast, work, [measured(Work(640, 640))]) == forecast  # type: ignore[arg-type]
+
+
+def test_enlarged_pictures_say_nothing_about_others() -> None:
+    work = Work(768, 768)
+    peaks = [replace(measured(each), upscale=2) for each in (Work(512, 512), Work(640, 640))]
+    assert corrected(bare(work)[0], work, peaks) == bare(work)[0]  # type: ignore[arg-type]
+    assert corrected(bare(work)[0], replace(work, upscale=2), peaks).measured  # type: ignore[arg-type]
 
 
 # --- levels --------------------------------------------------------------------------------------------------------
