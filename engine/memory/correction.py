@@ -27,7 +27,7 @@ _REACH = 2
 class MeasuredPeak:
     """A peak of one finished picture.
 
-    peak: bytes where models compute; activations: what was predicted for its largest stage; both for one setting
+    peak: bytes where models compute; activations: the forecast's, of that time; both for one setting
     (`width`, `height`, `pictures`, `guided`).
     """
 
@@ -84,8 +84,8 @@ def corrected(forecast: LevelForecast, work: Work, peaks: Sequence[MeasuredPeak]
     if line is None:
         return forecast
     base, slope = line
-    near = min(forecast.largest.activations, _REACH * max(each.activations for each in alike))
-    far = forecast.largest.activations - near
+    near = min(forecast.activations, _REACH * max(each.activations for each in alike))
+    far = forecast.activations - near
     predicted = base + slope * near + max(slope, 1.0) * far + work.adapter_bytes + work.control_bytes
     return replace(forecast, peak=int(predicted * _HEADROOM), measured=True)
 

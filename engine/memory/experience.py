@@ -58,7 +58,7 @@ class Experience:
             self._peak_key(model_id, dtype, forecast.level),
             float(peak),
             {
-                "activations": forecast.largest.activations,
+                "activations": forecast.activations,
                 "width": work.width,
                 "height": work.height,
                 "pictures": work.pictures,

@@ -124,6 +124,11 @@ class LevelForecast:
         """The stage that takes most."""
         return max(self.stages, key=lambda stage: stage.peak)
 
+    @property
+    def activations(self) -> int:
+        """The most that a stage holds beside weights: grows with size and batch, whichever stage it is."""
+        return max(stage.activations + stage.workspace for stage in self.stages)
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -264,7 +269,8 @@ class Planner:
         }[stage]
         held = int(activations(model, work, config))
         weights = self._weights(stage, model, work, config) + work.other_bytes
-        return StageForecast(stage, weights, held, self._workspace(held, model))
+        # What enlarging holds was measured as a whole.
+        return StageForecast(stage, weights, held, self._workspace(held, model) if stage != "enlarge" else 0)
 
     def _workspace(self, held: int, model: ModelSizes) -> int:
         """Bytes of the kernels' own."""
