@@ -7,8 +7,6 @@ picture (the first one reads the file). The weights are random. The same code ru
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.own_engine import paint, settings_of, spec_of, with_engine
+from benchmarks.own_process import answer_of
 from benchmarks.report import Row
 
-ROOT = Path(__file__).resolve().parents[1]
 NOT_HERE = "no CUDA device here: this half was not run"
 LEVELS = ("none", "balanced", "aggressive", "ultra")
 STOCK = ("plain", "enable_model_cpu_offload", "enable_sequential_cpu_offload", "enable_group_offload")
@@ -231,16 +229,7 @@ def _peak(device: str) -> int:
 
 
 def _child(kind: str, name: str, task: Task) -> dict[str, Any]:
-    from engine.launcher.threads import engine_environment
-
-    command = [sys.executable, "-m", "benchmarks.memory_cuda", kind, name, json.dumps(asdict(task))]
-    done = subprocess.run(
-        command, cwd=ROOT, env=engine_environment(os.environ), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{kind} {name} ended with {done.returncode}: {done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return answer_of("benchmarks.memory_cuda", kind, name, json.dumps(asdict(task)))
 
 
 TASKS: dict[str, Callable[[str, Task], Found | Copies]] = {"easel": easel, "stock": stock, "copies": copies}

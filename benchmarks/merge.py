@@ -11,9 +11,9 @@ already, is shown beside them.
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.highest import Highest
+from benchmarks.own_process import answer_of
 from benchmarks.report import Report, Row
 
-ROOT = Path(__file__).resolve().parents[1]
 RANK = 32
 PAIRS = 5
+LOOK_SECONDS = 0.005
 WEIGHTS = (0.5, 0.3, 0.2)
 GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
@@ -90,10 +90,7 @@ def _memory_rows(found: dict[str, tuple[dict[str, float], dict[str, float]]]) ->
 
 
 def _child(*arguments: str) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.merge", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return answer_of("benchmarks.merge", *arguments, environment=os.environ)
 
 
 # --- in a process of its own ---------------------------------------------------------------------------------------
@@ -130,6 +127,7 @@ def _write(files: list[Path], family: str) -> dict[str, float]:
 def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
     from engine.families.families import family as family_of
     from engine.memory.meter import private_bytes
+    from engine.memory.monitor import MemoryMonitor
     from engine.merge.bases import targets_of_family
     from engine.merge.files import RecipeFiles
     from engine.merge.run import run as run_recipe
@@ -146,7 +144,7 @@ def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
     # The run before made it, and a file that is there is never overwritten.
     out.unlink(missing_ok=True)
     began = time.perf_counter()
-    with Highest() as highest:
+    with MemoryMonitor(interval=LOOK_SECONDS) as monitor:
         for progress in run_recipe(recipe, known, out):
             report = progress.report
     assert report is not None
@@ -155,7 +153,7 @@ def _ours(files: list[Path], family: str, method: str) -> dict[str, float]:
         "seconds": seconds,
         "peak": _peak(),
         "parity": report.parity or 0.0,
-        "working": highest.peak - held,
+        "working": monitor.peak.ram - held,
         "output": out.stat().st_size,
     }
 

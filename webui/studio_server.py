@@ -16,7 +16,7 @@ from webui.gate import Gate
 # How long streams and requests may go on after Ctrl+C; the engine's own stop comes after it.
 _GRACE_SECONDS = 3
 # Longer than clients keep an unused connection (5 s is usual): who closes last never cuts a request that sets out.
-_KEEP_ALIVE_SECONDS = 75
+KEEP_ALIVE_SECONDS = 75
 
 
 class StudioServer(uvicorn.Server):
@@ -31,7 +31,7 @@ class StudioServer(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws_max_size=65536,
             backlog=BACKLOG,
         )

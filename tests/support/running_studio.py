@@ -21,6 +21,7 @@ from webui.app import create_app
 from webui.context import Discretion, WebContext, private_folders
 from webui.gate import Gate
 from webui.live import LiveHub
+from webui.studio_server import KEEP_ALIVE_SECONDS
 from webui.warming import Entrance, Health
 
 # Loaded machines draw these in time.
@@ -83,7 +84,7 @@ def running_studio(folder: Path) -> Iterator[RunningStudio]:
                 log_level="warning",
                 proxy_headers=False,
                 timeout_graceful_shutdown=2,
-                timeout_keep_alive=75,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         box.update(context=context, server=server)
