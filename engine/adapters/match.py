@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from engine.adapters.modules import COMPONENTS, ModuleKey, TargetModule, Targets
 from engine.adapters.reading import read_patch, unread
 from engine.errors import AdapterError
 from engine.library.adapters import adapter_identity
-from engine.library.headers import Header, TensorInfo
+from engine.library.headers import Header
 from engine.protocol.adapters import AdapterReport, ComponentMatch, Unmatched
 
 EMBEDDING_PREFIX = "bundle_emb."
@@ -25,6 +26,8 @@ FAMILY_TITLES = {
     "sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "flux": "Flux", "sd3": "SD 3",
 }  # fmt: skip
 Reason = Literal["family", "missing", "shape", "incomplete", "unknown", "twice"]
+_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+_Fit = tuple[Reason | Literal["damaged"] | None, str, frozenset[str]]
 _SENTENCES: dict[Reason, str] = {
     "family": "They belong to another family of models ({}).",
     "missing": "The model has no module of that name.",
@@ -48,6 +51,8 @@ _FOREIGN = {
 # What a module of another family looks like.
 _BY_FAMILY: tuple[Reason, ...] = ("missing", "shape")
 _EXAMPLES = 5
+# Files of one training tool use the same few thousand names.
+_NAMES_KEPT = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,15 @@ def match_names(header: Header, targets: Targets) -> Matching:
                 loose.append(Loose(name, spelling.written, key[0], "twice"))
     modules: dict[ModuleKey, Mapping[str, str]] = {}
     damaged = ""
+    # Most modules of a file have the shapes of another one.
+    alike: dict[tuple[_Shapes, TargetModule], _Fit] = {}
     for key, pile in piles.items():
-        shapes = {suffix: _shape_only(header.tensors[name]) for suffix, name in pile.names.items()}
-        reason, detail = _fit(shapes, targets.modules[key])
+        shapes = tuple((suffix, header.tensors[name].shape) for suffix, name in pile.names.items())
+        looked = shapes, targets.modules[key]
+        if looked not in alike:
+            alike[looked] = _fit(*looked)
+        reason, detail, left = alike[looked]
         if reason is None:
-            left = unread(shapes)
             loose += [Loose(pile.names[suffix], pile.written, key[0], "unknown") for suffix in sorted(left)]
             modules[key] = {suffix: name for suffix, name in pile.names.items() if suffix not in left}
         elif reason == "damaged":
@@ -173,6 +182,7 @@ def require_usable(report: AdapterReport, found: Matching, targets: Targets) -> 
     )
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
 def _spelling(name: str) -> Spelling | None:
     return next((found for parse in DIALECTS if (found := parse(name)) is not None), None)
 
@@ -191,21 +201,18 @@ def _absent(name: str, spelling: Spelling, targets: Targets) -> Loose:
     return Loose(name, spelling.written, spelling.components[0], reason, foreign)
 
 
-def _shape_only(info: TensorInfo) -> torch.Tensor:
-    return torch.empty(info.shape, device="meta")
-
-
-def _fit(shapes: Mapping[str, torch.Tensor], target: TargetModule) -> tuple[Reason | Literal["damaged"] | None, str]:
-    """(None, "") where the module's tensors fit; else why not."""
+def _fit(shapes: _Shapes, target: TargetModule) -> _Fit:
+    """(None, "", suffixes that nobody looks at) where the module's tensors fit; else why not."""
+    tensors = {suffix: torch.empty(shape, device="meta") for suffix, shape in shapes}
     try:
-        read_patch(Parts(shapes), target)
+        read_patch(Parts(tensors), target)
     except Misfit as error:
-        return "shape", str(error)
+        return "shape", str(error), frozenset()
     except Incomplete as error:
-        return "incomplete", str(error)
+        return "incomplete", str(error), frozenset()
     except Damaged as error:
-        return "damaged", str(error)
-    return None, ""
+        return "damaged", str(error), frozenset()
+    return None, "", frozenset(unread(tensors))
 
 
 def _components(found: Matching, lost: Mapping[str, Loose], targets: Targets) -> tuple[ComponentMatch, ...]:

@@ -29,9 +29,10 @@ class TargetModule:
     bias: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Targets:
-    """What adapters are matched against: the modules of one model.
+    """What adapters are matched against: the modules of one model. One object equals itself alone, so that what follows
+    from it can be kept.
 
     Attributes:
         modules: every module with a weight.

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace as changed
 from math import prod
 from pathlib import Path
 
@@ -19,13 +18,14 @@ from engine.library.headers import Header
 from engine.merge.delta import relative
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
+from engine.merge.measuring import Measuring
 from engine.merge.methods.base import MergeMethod
-from engine.merge.module_merge import Written
 from engine.merge.prepared import PreparedMerge, expected_bytes, prepare
 from engine.merge.progress import Pace
 from engine.merge.provenance import adapter_metadata, with_hash
 from engine.merge.sources import DataHashes
 from engine.merge.writer import StreamWriter, streamed
+from engine.merge.written import Form, Measured
 from engine.protocol.merge import MergeRecipe
 from engine.protocol.merge_reports import MergeProgress, MergeReport, ModuleResult
 
@@ -40,10 +40,11 @@ def run_merge(
     """
     yield MergeProgress(fraction=0.0, stage="reading")
     prepared = prepare(recipe, files, methods)
-    results: list[Written] = []
+    forms: list[Form] = []
     alpha = 0.0
     with ExitStack() as stack:
         hashes = stack.enter_context(closing(DataHashes(prepared.sources)))
+        measuring = stack.enter_context(closing(Measuring()))
         merger = prepared.merger(stack)
         pace = Pace("merging", _work(merger.keys, prepared.targets))
         writer = stack.enter_context(
@@ -53,24 +54,25 @@ def run_merge(
                 metadata=_metadata(prepared, out.stem, ["0" * 64] * len(prepared.sources), []),
                 expected_bytes=expected_bytes(prepared, merger.keys),
                 replace=replace,
-                check=lambda header: _check(header, prepared.targets, results, out.name),
+                check=lambda header: _check(header, prepared.targets, forms, out.name),
             )
         )
         for key in merger.keys:
-            written = merger.written(merger.merged(key), alpha)
-            alpha = alpha or written.alpha
-            for name, tensor in file_tensors(recipe.target.layout, key, written.tensors, prepared.targets).items():
-                writer.add(name, tensor)
-            # The tensors are in the file; only the numbers are kept.
-            results.append(changed(written, tensors={}))
-            del written
+            with measuring.sharing():
+                written = merger.written(merger.merged(key), alpha)
+                alpha = alpha or written.form.alpha
+                for name, tensor in file_tensors(recipe.target.layout, key, written.tensors, prepared.targets).items():
+                    writer.add(name, tensor)
+                forms.append(written.form)
+                measuring.add(written)
+                del written
             yield pace.done(f"{key[0]}.{key[1]}")
-        if not results:
+        if not forms:
             raise MergeError(
                 "merge_nothing_left", "With these weights the result would change nothing.", "Raise a weight."
             )
-        _describe(writer, prepared, out.stem, hashes.all(), results)
-        report = _report(prepared, out, writer, results, pace)
+        _describe(writer, prepared, out.stem, hashes.all(), forms)
+        report = _report(prepared, out, writer, measuring.all(), pace)
     yield MergeProgress(fraction=1.0, stage="done", report=report.model_copy(update={"size_bytes": out.stat().st_size}))
 
 
@@ -83,19 +85,19 @@ def _work(keys: Sequence[ModuleKey], targets: Targets) -> dict[str, float]:
 
 
 def _describe(
-    writer: StreamWriter, prepared: PreparedMerge, name: str, hashes: Sequence[str], results: Sequence[Written]
+    writer: StreamWriter, prepared: PreparedMerge, name: str, hashes: Sequence[str], forms: Sequence[Form]
 ) -> None:
-    writer.metadata = with_hash(_metadata(prepared, name, hashes, results), writer.auto_v3)
+    writer.metadata = with_hash(_metadata(prepared, name, hashes, forms), writer.auto_v3)
     if prepared.recipe.target.layout == "diffusers":
-        settings = peft_metadata({each.key: each.rank for each in results})
+        settings = peft_metadata({each.key: each.rank for each in forms})
         writer.metadata[METADATA_KEY] = json.dumps(settings, sort_keys=True)
 
 
-def _metadata(prepared: PreparedMerge, name: str, hashes: Sequence[str], results: Sequence[Written]) -> dict[str, str]:
+def _metadata(prepared: PreparedMerge, name: str, hashes: Sequence[str], forms: Sequence[Form]) -> dict[str, str]:
     sources = [
         (source.title, digest, source.header.metadata) for source, digest in zip(prepared.sources, hashes, strict=True)
     ]
-    strange = {each.kind for each in results} - {"LoRA", "LoCon"}
+    strange = {each.kind for each in forms} - {"LoRA", "LoCon"}
     lycoris = bool(strange) or prepared.recipe.target.layout == "lycoris"
     return adapter_metadata(
         name=name,
@@ -103,20 +105,20 @@ def _metadata(prepared: PreparedMerge, name: str, hashes: Sequence[str], results
         recipe=portable(prepared.recipe),
         given=prepared.recipe.metadata,
         sources=sources,
-        ranks=[each.rank for each in results if each.rank],
-        alphas=[each.alpha for each in results if each.alpha],
+        ranks=[each.rank for each in forms if each.rank],
+        alphas=[each.alpha for each in forms if each.alpha],
         network="lycoris.kohya" if lycoris else "networks.lora",
     )
 
 
-def _check(header: Header, targets: Targets, results: Sequence[Written], name: str) -> None:
+def _check(header: Header, targets: Targets, forms: Sequence[Form], name: str) -> None:
     """The file matched as any adapter is: every module that was written must be there, and nothing else.
 
     Raises:
         MergeError: `merge_check_failed`.
     """
     found = match_names(header, targets)
-    wanted = {each.key for each in results}
+    wanted = {each.key for each in forms}
     if set(found.modules) != wanted or found.loose or found.damaged:
         lost = len(wanted - set(found.modules)) + len(found.loose)
         raise MergeError(
@@ -125,12 +127,12 @@ def _check(header: Header, targets: Targets, results: Sequence[Written], name: s
 
 
 def _report(
-    prepared: PreparedMerge, out: Path, writer: StreamWriter, results: Sequence[Written], pace: Pace
+    prepared: PreparedMerge, out: Path, writer: StreamWriter, results: Sequence[Measured], pace: Pace
 ) -> MergeReport:
     total = sum(each.size2 for each in results)
-    kinds = Counter(each.kind for each in results)
+    kinds = Counter(each.form.kind for each in results)
     notices = list(prepared.notices)
-    if (reduced := [each for each in results if each.energy < 1.0]) and prepared.recipe.target.reduction is None:
+    if (reduced := [each for each in results if each.form.energy < 1.0]) and prepared.recipe.target.reduction is None:
         notices.append(
             f"{len(reduced)} modules would have had very large ranks and keep 99.9 % of their energy; "
             "the target “LoRA” keeps all of it."
@@ -145,7 +147,7 @@ def _report(
         family=prepared.family,
         error=relative(sum(each.error2 for each in results), total),
         parity=relative(sum(each.parity2 for each in results), sum(each.stack2 for each in results)),
-        energy=sum(each.energy * each.size2 for each in results) / total if total else 1.0,
+        energy=sum(each.form.energy * each.size2 for each in results) / total if total else 1.0,
         seconds=pace.seconds,
         auto_v3=writer.auto_v3,
         modules=tuple(_result(each, prepared.targets) for each in results),
@@ -153,15 +155,16 @@ def _report(
     )
 
 
-def _result(each: Written, targets: Targets) -> ModuleResult:
+def _result(each: Measured, targets: Targets) -> ModuleResult:
+    form = each.form
     return ModuleResult(
-        component=each.key[0],
-        module=each.key[1],
-        block=block_of(each.key, targets),
-        kind=each.kind,
-        rank=each.rank,
-        full_rank=each.full_rank,
-        energy=min(each.energy, 1.0),
+        component=form.key[0],
+        module=form.key[1],
+        block=block_of(form.key, targets),
+        kind=form.kind,
+        rank=form.rank,
+        full_rank=form.full_rank,
+        energy=min(form.energy, 1.0),
         error=relative(each.error2, each.size2),
         parity=relative(each.parity2, each.stack2),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace as changed
 from math import isqrt, prod
 from pathlib import Path
@@ -24,13 +24,14 @@ from engine.merge.delta import Delta, norm2, relative
 from engine.merge.differences import Difference, model_difference, stack_difference
 from engine.merge.files import RecipeFiles, portable
 from engine.merge.layouts import file_tensors, peft_metadata
+from engine.merge.measuring import Measuring
 from engine.merge.progress import Pace
 from engine.merge.provenance import adapter_metadata, with_hash
 from engine.merge.randomised import leading
 from engine.merge.recipe_checks import require_reduction
 from engine.merge.reduction import decomposed, is_kernel
 from engine.merge.writer import FILE_DTYPES, streamed
-from engine.merge.written import Written, alpha_tensor, written_delta
+from engine.merge.written import Form, Measured, Written, alpha_tensor, written_delta
 from engine.protocol.merge import AdapterTarget, ExtractRecipe
 from engine.protocol.merge_reports import MergeProgress, MergeReport, ModuleResult
 
@@ -61,23 +62,27 @@ def run_extract(
     difference = difference_of(recipe, files)
     targets = difference.targets
     keys = _keys(recipe, targets)
-    results: list[Written] = []
+    forms: list[Form] = []
     alpha = 0.0
     with ExitStack() as stack:
+        measuring = stack.enter_context(closing(Measuring()))
         changes = stack.enter_context(difference.opened())
         pace = Pace("extracting", {f"{key[0]}.{key[1]}": float(prod(targets.modules[key].shape)) for key in keys})
         writer = stack.enter_context(
             streamed(out, tensors=6 * len(keys), metadata={"x": "x" * 20000}, expected_bytes=0, replace=replace)
         )
         for key in keys:
-            written = _extracted(key, recipe, changes(key), targets, alpha)
-            if written is not None:
-                for name, tensor in file_tensors(recipe.layout, key, written.tensors, targets).items():
-                    writer.add(name, tensor)
-                results.append(changed(written, tensors={}))
-                alpha = alpha or written.alpha
+            with measuring.sharing():
+                written = _extracted(key, recipe, changes(key), targets, alpha)
+                if written is not None:
+                    for name, tensor in file_tensors(recipe.layout, key, written.tensors, targets).items():
+                        writer.add(name, tensor)
+                    forms.append(written.form)
+                    measuring.add(written)
+                    alpha = alpha or written.form.alpha
+                del written
             yield pace.done(f"{key[0]}.{key[1]}")
-        if not results:
+        if not forms:
             raise MergeError(
                 "merge_nothing_left", "Both have equal weights, so there is nothing to extract.", "Choose others."
             )
@@ -87,13 +92,14 @@ def run_extract(
             recipe=portable(recipe),
             given=recipe.metadata,
             sources=difference.sources(),
-            ranks=[each.rank for each in results if each.rank],
-            alphas=[each.alpha for each in results if each.alpha],
-            network="lycoris.kohya" if {each.kind for each in results} - {"LoRA", "LoCon"} else "networks.lora",
+            ranks=[each.rank for each in forms if each.rank],
+            alphas=[each.alpha for each in forms if each.alpha],
+            network="lycoris.kohya" if {each.kind for each in forms} - {"LoRA", "LoCon"} else "networks.lora",
         )
         writer.metadata = with_hash(metadata, writer.auto_v3)
         if recipe.layout == "diffusers":
-            writer.metadata[METADATA_KEY] = json.dumps(peft_metadata({each.key: each.rank for each in results}))
+            writer.metadata[METADATA_KEY] = json.dumps(peft_metadata({each.key: each.rank for each in forms}))
+        results = measuring.all()
     total = sum(each.size2 for each in results)
     report = MergeReport(
         task="extract",
@@ -103,7 +109,7 @@ def run_extract(
         method=recipe.kind,
         family=targets.family,
         error=relative(sum(each.error2 for each in results), total),
-        energy=sum(each.energy * each.size2 for each in results) / total if total else 1.0,
+        energy=sum(each.form.energy * each.size2 for each in results) / total if total else 1.0,
         seconds=pace.seconds,
         auto_v3=writer.auto_v3,
         modules=tuple(_result(each, targets) for each in results),
@@ -157,7 +163,14 @@ def _of_rank(
     size2 = norm2(delta)
     weight2 = size2 - (float(delta.bias.double().square().sum()) if delta.bias is not None else 0.0)
     energy = float(values.square().sum()) / weight2 if weight2 > 0 else 1.0
-    return changed(written, energy=energy, error2=written.parity2, size2=size2, full_rank=delta.full_rank)
+    form = changed(written.form, energy=energy, full_rank=delta.full_rank)
+
+    def measure() -> Measured:
+        # What is lost counts against the whole difference, not against its truncation.
+        error2 = written.measure().parity2
+        return Measured(form, error2, size2, error2, size2)
+
+    return Written(form, written.tensors, measure)
 
 
 def _lokr(key: ModuleKey, delta: Delta, target: TargetModule, recipe: ExtractRecipe) -> Written:
@@ -174,12 +187,18 @@ def _lokr(key: ModuleKey, delta: Delta, target: TargetModule, recipe: ExtractRec
     second = (right[0] * root).reshape(c, width // b, *target.shape[2:]).to(dtype)
     # Whole factors have no rank, so it says nothing; the lycoris library does not open files without it.
     tensors = {"lokr_w1": first, "lokr_w2": second, "alpha": alpha_tensor(1.0, dtype)}
-    made = torch.kron(first.double(), second.double().flatten(1))
-    error2, size2 = float((made - matrix.double()).square().sum()), float(matrix.double().square().sum())
     if delta.bias is not None:
         tensors["diff_b"] = delta.bias.to(dtype)
+    size2 = float(matrix.double().square().sum())
     energy = float(values[0].square()) / size2 if size2 else 1.0
-    return Written(key, "LoKr", tensors, 0, delta.full_rank, energy, 0.0, error2, size2, error2, size2)
+    form = Form(key, "LoKr", 0, delta.full_rank, energy, alpha=0.0)
+
+    def measure() -> Measured:
+        made = torch.kron(first.double(), second.double().flatten(1))
+        error2 = float((made - matrix.double()).square().sum())
+        return Measured(form, error2, size2, error2, size2)
+
+    return Written(form, tensors, measure)
 
 
 def _divisor(side: int, factor: int) -> int:
@@ -188,14 +207,15 @@ def _divisor(side: int, factor: int) -> int:
     return next(each for each in range(most, 0, -1) if side % each == 0)
 
 
-def _result(each: Written, targets: Targets) -> ModuleResult:
+def _result(each: Measured, targets: Targets) -> ModuleResult:
+    form = each.form
     return ModuleResult(
-        component=each.key[0],
-        module=each.key[1],
-        block=block_of(each.key, targets),
-        kind=each.kind,
-        rank=each.rank,
-        full_rank=each.full_rank,
-        energy=min(each.energy, 1.0),
+        component=form.key[0],
+        module=form.key[1],
+        block=block_of(form.key, targets),
+        kind=form.kind,
+        rank=form.rank,
+        full_rank=form.full_rank,
+        energy=min(form.energy, 1.0),
         error=relative(each.error2, each.size2),
     )

@@ -125,7 +125,7 @@ class ModuleMerger:
         return Merged(key, delta, combined([share.delta for share in shares], [share.weight for share in shares]))
 
     def written(self, merged: Merged, alpha: float = 0.0) -> Written:
-        """The result as it is written, with its errors; `alpha` as in `written_delta`.
+        """The result as it is written; `alpha` as in `written_delta`.
 
         Raises:
             MergeError: `merge_rank_out_of_range`.

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,10 +32,7 @@ DTYPES = {
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 FILE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_EXPONENTS = {torch.float32: 0x7F800000, torch.float16: 0x7C00, torch.bfloat16: 0x7F80}
-_AS_INT = {2: torch.int16, 4: torch.int32}
-# Numbers looked at in one go, so that no second tensor of a large one's size is made.
-_CHECKED = 1 << 20
+_SUMMED = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 # Bytes that may wait to be written and hashed.
 _BEHIND = 64 << 20
 _ENTRY = 160
@@ -51,13 +49,16 @@ class WriteBehind:
         self._waiting: deque[tuple[int, Future[None]]] = deque()
         self._behind = 0
 
-    def add(self, data: memoryview) -> None:
+    def add(self, data: memoryview, check: Callable[[], None]) -> None:
         """More data, which must not change any more. Waits where too much would be kept in memory.
+
+        Args:
+            check: called before they are written; what it raises is raised here or later.
 
         Raises:
             OSError: the disk refused this or something before it.
         """
-        self._waiting.append((len(data), self._pool.submit(self._take, data)))
+        self._waiting.append((len(data), self._pool.submit(self._take, data, check)))
         self._behind += len(data)
         while self._waiting and (self._behind > _BEHIND or self._waiting[0][1].done()):
             self._settle()
@@ -72,7 +73,8 @@ class WriteBehind:
         """Nothing more comes; nothing is written any more when this returns."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _take(self, data: memoryview) -> None:
+    def _take(self, data: memoryview, check: Callable[[], None]) -> None:
+        check()
         self._write(data)
         self._digest.update(data)
 
@@ -111,23 +113,17 @@ class StreamWriter:
         return tuple(self._entries)
 
     def add(self, name: str, tensor: Tensor) -> None:
-        """Append a tensor.
+        """Append a tensor, which must not change any more.
 
         Raises:
-            MergeError: `merge_not_finite`. StorageError: the disk refuses.
+            MergeError: `merge_not_finite`, of this one or of one before it. StorageError: the disk refuses.
         """
-        if not is_finite(tensor):
-            raise MergeError(
-                "merge_not_finite",
-                f"{self._what} would hold values in “{name}” that are no numbers, or that its precision cannot hold.",
-                "Lower the weights, or write bfloat16 or float32.",
-            )
         data = bytes_of(tensor)
         size = tensor.numel() * tensor.element_size()
         width = tensor.element_size()
         assert self._place % width == 0, "tensors of wider types come first"
         try:
-            self._behind.add(data)
+            self._behind.add(data, lambda: self._require_finite(name, tensor))
         except OSError as error:
             raise storage_error(error, self._what) from error
         self._entries[name] = {
@@ -151,6 +147,14 @@ class StreamWriter:
     def close(self) -> None:
         """Nothing more is written."""
         self._behind.close()
+
+    def _require_finite(self, name: str, tensor: Tensor) -> None:
+        if not is_finite(tensor):
+            raise MergeError(
+                "merge_not_finite",
+                f"{self._what} would hold values in “{name}” that are no numbers, or that its precision cannot hold.",
+                "Lower the weights, or write bfloat16 or float32.",
+            )
 
     def _settled(self) -> str:
         try:
@@ -183,19 +187,17 @@ def bytes_of(tensor: Tensor) -> memoryview:
     """The tensor's bytes as a file has them, little-endian; no copy where it is contiguous."""
     if not tensor.numel():
         return memoryview(b"")
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether all values are numbers."""
     if not tensor.dtype.is_floating_point or not tensor.numel():
         return True
-    mask = _EXPONENTS.get(tensor.dtype)
-    if mask is None:
-        return bool(torch.isfinite(tensor.float()).all())
-    # All bits of the exponent set: no number. Whole numbers are compared several times as fast as floats are added.
-    bits = tensor.detach().contiguous().view(-1).view(_AS_INT[tensor.element_size()]).numpy()
-    return all(int((bits[at : at + _CHECKED] & mask).max()) < mask for at in range(0, bits.size, _CHECKED))
+    if tensor.dtype not in _SUMMED:
+        tensor = tensor.float()
+    # What is no number makes the sum none. A sum may also pass the largest number, rarely: then each is looked at.
+    return isfinite(tensor.sum()) or bool(torch.isfinite(tensor).all())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ the other side keeps the file's own numbers, or those times a power of two, whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import frexp, inf, sqrt
 
@@ -24,26 +24,45 @@ _FAR_APART = 3
 
 
 @dataclass(frozen=True)
+class Form:
+    """How one module stands in the file.
+
+    Attributes:
+        rank: of its thin form, 0 where it has none; full_rank: before anything was reduced.
+        energy: the share of ‖exact‖² that is kept. alpha: the file's, 0 where it has none.
+    """
+
+    key: ModuleKey
+    kind: str
+    rank: int
+    full_rank: int
+    energy: float
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one module loses: ‖written − exact‖² and ‖exact‖², and the same against the stack."""
+
+    form: Form
+    error2: float
+    size2: float
+    parity2: float
+    stack2: float
+
+
+@dataclass(frozen=True)
 class Written:
     """One module as it goes into the file.
 
     Attributes:
         tensors: by LyCORIS' suffixes, in the file's dtype.
-        alpha: the file's, 0 where it has none.
-        error2, size2: ‖written − exact‖² and ‖exact‖². parity2, stack2: the same against the stack.
+        measure: works out what it loses, from tensors that nobody changes any more: any thread may call it.
     """
 
-    key: ModuleKey
-    kind: str
+    form: Form
     tensors: Mapping[str, Tensor]
-    rank: int
-    full_rank: int
-    energy: float
-    alpha: float
-    error2: float
-    size2: float
-    parity2: float
-    stack2: float
+    measure: Callable[[], Measured]
 
 
 def written_delta(
@@ -55,7 +74,7 @@ def written_delta(
     *,
     alpha: float = 0.0,
 ) -> Written:
-    """A change in the form that the target asks for, rounded to its dtype, with the errors of both.
+    """A change in the form that the target asks for, rounded to its dtype.
 
     Args:
         alpha: that of the whole file; 0: this module decides it. Ranks may differ, but some readers (diffusers) take
@@ -83,23 +102,18 @@ def written_delta(
     final = _levelled(final, alpha)
     tensors = _tensors(final, target, dtype, alpha)
     readable = _read_back(tensors, final, alpha)
-    if as_it_is:
-        size2, error2 = norm2_and_rounding2(final, readable)
-    else:
-        size2, error2 = norm2(delta), distance2(readable, delta)
-    return Written(
-        key,
-        _kind(final, target),
-        tensors,
-        rank=final.rank if final.thin is not None else 0,
-        full_rank=delta.rank,
-        energy=energy,
-        alpha=alpha,
-        error2=error2,
-        size2=size2,
-        parity2=error2 if stack is None else distance2(readable, stack),
-        stack2=size2 if stack is None else norm2(stack),
-    )
+    form = Form(key, _kind(final, target), final.rank if final.thin is not None else 0, delta.rank, energy, alpha)
+
+    def measure() -> Measured:
+        if as_it_is:
+            size2, error2 = norm2_and_rounding2(final, readable)
+        else:
+            size2, error2 = norm2(delta), distance2(readable, delta)
+        if stack is None:
+            return Measured(form, error2, size2, error2, size2)
+        return Measured(form, error2, size2, distance2(readable, stack), norm2(stack))
+
+    return Written(form, tensors, measure)
 
 
 def _levelled(delta: Delta, alpha: float) -> Delta:
@@ -163,14 +177,16 @@ def written_within(key: ModuleKey, tensors: Mapping[str, Tensor], asked: Adapter
         suffix: alpha_tensor(float(tensor), dtype) if tensor.dim() == 0 else tensor.to(dtype)
         for suffix, tensor in tensors.items()
     }
-    size2 = sum(float(tensor.double().square().sum()) for tensor in tensors.values() if tensor.dim())
-    error2 = sum(
-        float((cast[suffix].double() - tensor.double()).square().sum())
-        for suffix, tensor in tensors.items()
-        if tensor.dim()
-    )
     kind, rank = ("(IA)³", 0) if "on_input" in tensors else ("GLoRA", int(tensors["alpha"]))
-    return Written(key, kind, cast, rank, rank, 1.0, 0.0, error2, size2, error2, size2)
+    form = Form(key, kind, rank, rank, energy=1.0, alpha=0.0)
+
+    def measure() -> Measured:
+        whole = {suffix: tensor.double() for suffix, tensor in tensors.items() if tensor.dim()}
+        size2 = sum(float(tensor.square().sum()) for tensor in whole.values())
+        error2 = sum(float((cast[suffix].double() - tensor).square().sum()) for suffix, tensor in whole.items())
+        return Measured(form, error2, size2, error2, size2)
+
+    return Written(form, cast, measure)
 
 
 def _kind(delta: Delta, target: TargetModule) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from engine.adapters.keys.spelling import Spelling
 from engine.adapters.modules import ModuleKey, Targets
 from engine.families.keys import UNET_PREFIX, unet_name
 
 _TEXT_ROOT = "text_model_"
+_TABLES_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class NameTable:
         return None
 
 
+@lru_cache(maxsize=_TABLES_KEPT)
 def name_table(targets: Targets) -> NameTable:
     """The table of a model. Where two modules would share a name, the one under its own (diffusers) name wins."""
     own: dict[tuple[str, str], ModuleKey] = {}

@@ -120,7 +120,7 @@ def test_usual_names() -> None:
 
 @pytest.mark.parametrize("after", [1, 5, 20])
 def test_canceling_leaves_nothing(after, files, tmp_path) -> None:
-    before = sorted(tmp_path.rglob("*"))
+    before, cores = sorted(tmp_path.rglob("*")), torch.get_num_threads()
     steps = run(recipe(), files, tmp_path / "out.safetensors")
     for _ in range(after):
         progress = next(steps)
@@ -128,6 +128,7 @@ def test_canceling_leaves_nothing(after, files, tmp_path) -> None:
         # Whoever runs it does other work in between, in its own mode.
         assert not torch.is_inference_mode_enabled()
         assert torch.is_grad_enabled()
+        assert torch.get_num_threads() == cores
     steps.close()
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -139,7 +140,7 @@ def test_a_full_disk_is_told_before_and_while_writing(files, tmp_path, monkeypat
         assert refused(recipe(), files, tmp_path).code == "disk_full"
     count = 0
 
-    def failing(self, data) -> None:
+    def failing(self, data, check) -> None:
         nonlocal count
         count += 1
         if count > 30:
