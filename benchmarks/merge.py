@@ -90,7 +90,9 @@ def _memory_rows(found: dict[str, tuple[dict[str, float], dict[str, float]]]) ->
 
 
 def _child(*arguments: str) -> dict[str, float]:
-    return answer_of("benchmarks.merge", *arguments, environment=os.environ)
+    # Merges run in the engine, so ours have its environment; peft has the one that it has elsewhere.
+    environment = None if arguments[0] == "ours" else os.environ
+    return answer_of("benchmarks.merge", *arguments, environment=environment)
 
 
 # --- in a process of its own ---------------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ from engine.memory.correction import setting_of
 from engine.memory.desk import MemoryDesk
 from engine.memory.meter import Meter
 from engine.memory.monitor import MemoryMonitor
+from engine.memory.sizes import MIB
 
 # RAM keeps no peak of its own, so it is looked at; a GPU's driver keeps one.
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.005
+# What a loaded model holds in RAM beside its numbers: modules, vocabularies, the last page of each tensor.
+_OBJECTS = 12 * MIB
 # So often each setting is measured while an engine runs: the forecast takes the last three. In RAM it costs a little
 # time, since what the allocator keeps of the picture before would hide what this one takes.
 ENOUGH = 3
@@ -70,7 +73,7 @@ class PeakWatch:
         if planned is None or planned.plan is None or not self._wanted:
             return
         peak = monitor.peak
-        taken = peak.vram - self._others if self._on_gpu else peak.ram - self._ram + self._leased
+        taken = peak.vram - self._others if self._on_gpu else peak.ram - self._ram + self._leased + _OBJECTS
         self._looks[_setting(planned)] += 1
         work = replace(planned.work, pictures=self._most)
         self._desk.record_peak(planned.model, planned.plan.chosen, work, max(0, taken))

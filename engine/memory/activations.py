@@ -17,10 +17,10 @@ _TRANSFORMER = 21.0
 # A residual block: its input as residual, normed, and after the activation.
 _RESNET = 3.0
 _TOKENS = 77
-# Enlarging: the side of a tile in px with what is seen around it, the numbers that the widest layer of the compact
-# Real-ESRGAN networks holds for each of its pixels (64 channels, before and after, and in the kernel's own layout), and
-# by how much such a network enlarges.
-_ENLARGE_TILE, _ENLARGE_UNITS, _ENLARGE_SCALE = 292, 256.0, 4
+# Enlarging: the side of a tile in px, what is seen around it on either side, the numbers that the widest layer of the
+# compact Real-ESRGAN networks holds for each of its pixels (64 channels, before and after, and in the kernel's own
+# layout), and by how much such a network enlarges.
+_ENLARGE_TILE, _ENLARGE_REACH, _ENLARGE_UNITS, _ENLARGE_SCALE = 256, 18, 256.0, 4
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "int8": 1, "int4": 0.5}
 
 
@@ -100,11 +100,19 @@ def text_units(config: Mapping[str, Any]) -> float:
 def enlarge_bytes(width: int, height: int, factor: int) -> float:
     """Bytes that making a picture of that size (px) `factor` times as large holds, tile by tile, in float32."""
     wide = 4.0
-    tile = min(width, _ENLARGE_TILE) * min(height, _ENLARGE_TILE)
+    tile = _seen(width) * _seen(height)
     pixels = 3.0 * width * height
-    # The network makes four times the sides of it, which is brought down; then the numbers, once more and as bytes.
+    # The network makes four times the sides of it, which is brought down where less is asked; then come the bytes, in
+    # the file's order, and as a picture.
     whole, asked = pixels * _ENLARGE_SCALE**2, pixels * factor**2
-    return wide * (_ENLARGE_UNITS * tile + whole + 2 * asked)
+    ending = 3 * asked + (wide * asked if factor != _ENLARGE_SCALE else 0.0)
+    return wide * whole + max(wide * _ENLARGE_UNITS * tile, ending)
+
+
+def _seen(side: int) -> int:
+    """What the largest tile sees of a side: of two tiles each has a neighbour, of three the middle one has two."""
+    neighbours = min(2, (side - 1) // _ENLARGE_TILE)
+    return min(side, _ENLARGE_TILE + neighbours * _ENLARGE_REACH)
 
 
 def dtype_bytes(dtype: str) -> float:

@@ -148,13 +148,20 @@ class Adviser:
         except StudioError:
             return self.levels()
 
-    def preloads(self, pool: ModelPool, waiting: Mapping[str, int], *, quiet: bool) -> list[str]:
+    def preloads(self, pool: ModelPool, waiting: Mapping[str, int], *, quiet: bool, freed_at: float = 0.0) -> list[str]:
         """Models worth loading now: asked for in the last hour at this time of day, or waited for; only if they fit
-        beside what is loaded. `waiting`: model id → pictures in the queue."""
+        beside what is loaded.
+
+        Args:
+            waiting: model id → pictures in the queue.
+            freed_at: when somebody freed memory by hand, seconds since the epoch: what was not asked for since stays
+                away.
+        """
         now = time.time()
         uses = [Use(model, at) for model, at in self._store.memory.uses(now - _HISTORY_DAYS * 24 * HOUR)]
         weights = hour_weights(uses, time.localtime(now).tm_hour)
-        predicted = predict(uses, now=now, weights=weights, waiting=waiting)
+        wanted = {use.model for use in uses if use.at > freed_at} | set(waiting)
+        predicted = [row for row in predict(uses, now=now, weights=weights, waiting=waiting) if row[0] in wanted]
         present = {title_of(entry.key) for entry in pool.entries()}
         sizes: dict[str, int] = {}
         here: list[str] = []

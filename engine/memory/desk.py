@@ -97,6 +97,7 @@ class MemoryDesk:
         )
         self._timeline = Timeline()
         self._sampled = 0.0
+        self._freed_at = 0.0
         self._events: deque[MemoryEventView] = deque(maxlen=200)
         self._rests: deque[int] = deque(maxlen=50)
         settings = settings or MemorySettings()
@@ -185,7 +186,11 @@ class MemoryDesk:
 
     def preloads(self, waiting: Mapping[str, int], *, quiet: bool) -> list[str]:
         """Models worth loading now, only what fits beside what is loaded; see `Adviser.preloads`."""
-        return [] if self._pool is None else self.adviser.preloads(self._pool, waiting, quiet=quiet)
+        return (
+            []
+            if self._pool is None
+            else self.adviser.preloads(self._pool, waiting, quiet=quiet, freed_at=self._freed_at)
+        )
 
     # --- planning --------------------------------------------------------------------------------------------------
 
@@ -265,6 +270,8 @@ class MemoryDesk:
     def release(self, key: str | None = None) -> None:
         """Free everything that is neither in use nor pinned, or one part. Raises ConflictError."""
         if key is None:
+            # Nothing of it comes back by itself.
+            self._freed_at = time.time()
             self._wish(lambda pool: self._cleared(pool))
             return
         entry = self._entry(key)

@@ -29,8 +29,10 @@ MARGIN_SHARE, MARGIN_LEAST = 0.10, int(0.6 * GIB)
 # Kernels' own scratch memory: what torch's allocator was seen to add on top of live tensors.
 _WORKSPACE_SHARE, _WORKSPACE_LEAST = 0.08, 48 * MIB
 # On a CPU oneDNN works on copies of the numbers and of a layer's weights in layouts of its own, and keeps its compiled
-# kernels: so much of the activations, so many times the largest layer (SD 1.5 at 256 to 512 px, `bench forecast`).
-_CPU_WORKSPACE_SHARE, _CPU_LAYERS, _CPU_WORKSPACE_LEAST = 0.55, 4, 64 * MIB
+# kernels: so much of the activations (more in a VAE, which is in the plain layout), and for the UNet its largest layer.
+# Starter and SD 1.5 at 256 to 640 px, stage by stage; what enlarging holds was measured as a whole.
+_CPU_WORKSPACE_SHARE = {"encode": 0.12, "denoise": 0.12, "decode": 0.4, "enlarge": 0.0}
+_CPU_WORKSPACE_LEAST = {"encode": 16 * MIB, "denoise": 16 * MIB, "decode": 16 * MIB, "enlarge": 0}
 _SIZE_STEP = 64
 _LARGEST_SIDE = 4096
 _MOST_PICTURES = 64
@@ -269,16 +271,15 @@ class Planner:
         }[stage]
         held = int(activations(model, work, config))
         weights = self._weights(stage, model, work, config) + work.other_bytes
-        # What enlarging holds was measured as a whole.
-        return StageForecast(stage, weights, held, self._workspace(held, model) if stage != "enlarge" else 0)
+        return StageForecast(stage, weights, held, self._workspace(stage, held, model))
 
-    def _workspace(self, held: int, model: ModelSizes) -> int:
+    def _workspace(self, stage: str, held: int, model: ModelSizes) -> int:
         """Bytes of the kernels' own."""
         if self._resources.device == "cuda":
             return int(max(held * _WORKSPACE_SHARE, _WORKSPACE_LEAST))
         if self._resources.device == "cpu":
-            layers = _CPU_LAYERS * model.largest_layer * model.nbytes("unet", self._dtype)
-            return int(held * _CPU_WORKSPACE_SHARE + max(layers, _CPU_WORKSPACE_LEAST))
+            layer = model.largest_layer * model.nbytes("unet", self._dtype) if stage == "denoise" else 0
+            return int(held * _CPU_WORKSPACE_SHARE[stage] + max(layer, _CPU_WORKSPACE_LEAST[stage]))
         return 0
 
     def _weights(self, stage: str, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> int:
@@ -337,13 +338,13 @@ class Planner:
     def _decode(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> float:
         pixels = float(work.width * work.height)
         wide = 4.0 if model.vae_wide and self._dtype == "float16" else dtype_bytes(self._dtype)
-        together = 1 if config.enable_vae_slicing else min(work.pictures, config.vae_decode_chunk_size)
+        # Pictures are decoded one by one, under every level.
         canvas = 3 * pixels * wide * work.pictures
         tile = min(model.tile_pixels, config.vae_tile_size**2 or model.tile_pixels)
         if config.enable_vae_tiling and model.tiles and pixels > tile:
             # Decoded tiles are kept until they are joined, which takes the picture twice more.
-            return model.vae_units * tile * together * wide + 3 * canvas
-        return model.vae_units * pixels * together * wide + canvas
+            return model.vae_units * tile * wide + 3 * canvas
+        return model.vae_units * pixels * wide + canvas
 
     def _enlarge(self, model: ModelSizes, work: Work, config: MemoryOptimizationConfig) -> float:
         return enlarge_bytes(work.width, work.height, work.upscale)

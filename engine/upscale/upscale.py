@@ -63,7 +63,10 @@ def upscale(
         pixels = _enlarge(pixels, net, max(32, tile), on_progress)
     if pixels.shape[2] != size[0]:
         pixels = _average(pixels, size)
-    made = Image.fromarray((pixels * 255 + 0.5).byte().permute(1, 2, 0).numpy(), "RGB")
+    with torch.inference_mode():
+        # In place: the picture as numbers is the largest thing here.
+        numbers = pixels.mul_(255).add_(0.5).byte()
+    made = Image.fromarray(numbers.permute(1, 2, 0).numpy(), "RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         made.putalpha(image.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BICUBIC))
     return made

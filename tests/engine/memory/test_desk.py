@@ -123,7 +123,7 @@ def test_measured_peaks_improve_the_next_forecast(store: Store, library: Library
         desk.record_peak("tiny", plan.chosen, work, peak * MIB)
     again = desk.plan(entry, work)
     assert again.chosen.measured
-    assert again.chosen.peak == pytest.approx(1.03 * 305 * MIB, abs=1)
+    assert again.chosen.peak == pytest.approx(1.05 * 305 * MIB, abs=1)
     assert desk.forecast(GenerationSpec(width=64, height=64)).measured
 
 
@@ -260,6 +260,19 @@ def test_models_worth_loading_ahead(store: Store, library: Library) -> None:
     assert desk.preloads({"single": 1}, quiet=True)[0] == "single"
     assert desk.preloads({}, quiet=False) == []
     pool.lease(key("unet", "/x/tiny-xl|1"), object, 10).close()
+    assert desk.preloads({}, quiet=True) == ["tiny"]
+
+
+def test_what_was_freed_by_hand_is_not_loaded_ahead_before_it_is_used_again(store: Store, library: Library) -> None:
+    desk = desk_of(store, library)
+    attached(desk)
+    desk.used("tiny")
+    desk.used("tiny-xl")
+    assert set(desk.preloads({}, quiet=True)) == {"tiny", "tiny-xl"}
+    desk.release()
+    assert desk.preloads({}, quiet=True) == []
+    assert desk.preloads({"tiny-xl": 1}, quiet=True) == ["tiny-xl"]
+    desk.used("tiny")
     assert desk.preloads({}, quiet=True) == ["tiny"]
 
 
