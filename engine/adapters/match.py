@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -51,8 +50,6 @@ _FOREIGN = {
 # What a module of another family looks like.
 _BY_FAMILY: tuple[Reason, ...] = ("missing", "shape")
 _EXAMPLES = 5
-# Files of one training tool use the same few thousand names.
-_NAMES_KEPT = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,6 @@ def require_usable(report: AdapterReport, found: Matching, targets: Targets) -> 
     )
 
 
-@lru_cache(maxsize=_NAMES_KEPT)
 def _spelling(name: str) -> Spelling | None:
     return next((found for parse in DIALECTS if (found := parse(name)) is not None), None)
 
