@@ -1,10 +1,11 @@
 """Correcting the forecast by peaks that were measured on this machine. Pure; the store keeps the numbers.
 
-The same setting again: the median of its last measured peaks, a little up (what the allocator keeps differs; one odd run
-must not count for ever). Another size or batch: a line through the peaks of other settings of the same model, level and
-device, over the activations that were predicted for them; activations grow with size and batch exactly, so a line is the right curve. Far beyond the largest that was measured
-it rises at least as the forecast does: the peaks of small pictures differ by noise, and noise has no slope. The answer
-leans to the high side: an underestimate costs a job, an overestimate some speed.
+The same setting again: the median of its last measured peaks, a little up (what the allocator keeps differs; one odd
+run must not count for ever). Another size or batch: a line through the peaks of other settings of the same model, level
+and device, over the activations that were predicted for them; those grow with size and batch exactly, so a line is the
+right curve. Far beyond the largest that was measured it rises at least as the forecast does: the peaks of small
+pictures differ by noise, and noise has no slope. The answer leans to the high side: an underestimate costs a job, an
+overestimate some speed.
 """
 
 from __future__ import annotations
